@@ -38,6 +38,7 @@ def batch_bound_s(
     options: FeasiblePlans,
     bottlenecks_s: Floats | None = None,
     enough_s: Floats | float = np.inf,
+    whole: bool = True,
 ) -> Floats:
     """Return a lower bound on the batch time of any plan of a family on each chip; inf if none fits.
 
@@ -49,6 +50,7 @@ def batch_bound_s(
         bottlenecks_s: Least bottleneck loads by number of stages, (stages, chips), where they are known; else closed
             forms.
         enough_s: Seconds from which on a bound need not be any better, of all chips or of each.
+        whole: Whether what whole layers tell is asked for.
 
     Returns:
         Seconds, shape (chips,).
@@ -74,9 +76,20 @@ def batch_bound_s(
 
     def known_s(plans: Ints) -> Floats:
         """Return the bound by all that is known of some plans."""
-        fullest = None if options.fullest is None else options.fullest.take(plans)
-        found = _plans_s(seconds, links, recompute, options.take(plans), load[which[plans]], fullest)
-        return np.asarray(np.maximum(found, quick[plans]).min(axis=0))
+        some, own = options.take(plans), load[which[plans]]
+        found = np.maximum(_plans_s(seconds, links, recompute, some, own), quick[plans]).min(axis=0)
+        # What whole layers tell is dear to work out: only where the rest does not do.
+        still = np.flatnonzero(found < enough_s)
+        if whole and len(still) and options.fullest is not None:
+            at = LayerTimes(
+                forward_s=seconds.forward_s[:, still],
+                backward_s=seconds.backward_s[:, still],
+                optimizer_s=seconds.optimizer_s[:, still],
+            )
+            fullest_s = _whole_load_s(at, links, recompute, some, options.fullest.take(plans))
+            better = _plans_s(at, links, recompute, some, np.maximum(own[:, still], fullest_s))
+            found[still] = np.maximum(better, quick[plans][:, still]).min(axis=0)
+        return np.asarray(found)
 
     least = known_s(best)
     more = np.flatnonzero(rest & (quick < np.minimum(least, enough_s)).any(axis=1))
@@ -102,22 +115,20 @@ def rough_batch_s(seconds: LayerTimes, links: BoundInputs, options: FeasiblePlan
     )
 
 
-def _plans_s(
-    seconds: LayerTimes,
-    links: BoundInputs,
-    recompute: bool,
-    options: FeasiblePlans,
-    load: Floats,
-    whole: FullestStages | None,
+def _whole_load_s(
+    seconds: LayerTimes, links: BoundInputs, recompute: bool, options: FeasiblePlans, whole: FullestStages
 ) -> Floats:
+    """Return lower bounds on the load of the slowest stage of plans, by whole layers, shape (plans, chips)."""
+    # Any stage of several pays once for what comes in or goes out; recompute may hide what goes out.
+    hop_s = 0.0 if recompute else links.hop_s
+    fullest = whole.loads_s(seconds)
+    return np.asarray(fullest + hop_s * ((options.stages[:, None] > 1.0) & (fullest > 0.0)))
+
+
+def _plans_s(seconds: LayerTimes, links: BoundInputs, recompute: bool, options: FeasiblePlans, load: Floats) -> Floats:
     """Return lower bounds on the batch time of plans, by their slowest stage, by the end of the batch and by the
-    stages at the ends, shape (plans, chips); arguments as for `_with_ends_s`; whole: their fullest stages.
+    stages at the ends, shape (plans, chips); arguments as for `_with_ends_s`.
     """
-    if whole is not None:
-        # Any stage of several pays once for what comes in or goes out; recompute may hide what goes out.
-        hop_s = 0.0 if recompute else links.hop_s
-        fullest = whole.loads_s(seconds)
-        load = np.maximum(load, fullest + hop_s * ((options.stages[:, None] > 1.0) & (fullest > 0.0)))
     per_byte, shards, count = options.reduction_s_per_byte[:, None], options.shards[:, None], options.stages[:, None]
     update_s = links.once @ seconds.optimizer_s
     # End of the batch: the slowest stage is at least the mean, and at least the one with most layers of a kind.

@@ -70,7 +70,7 @@ def _descend(scoring: Scoring, region: BoxCandidate, order: Order, mix: Floats, 
     order = replace(order, tdp=0.0)
     best: BoxCandidate | ChipBlock = region
     while isinstance(best, BoxCandidate):
-        left = opened(uncounted, best, check, order).left
+        left = opened(uncounted, best, check, order, best=True).left
         if not left:
             return
         best = left[_most(np.array([scores for scores, _ in left]).T, mix)][1]

@@ -126,7 +126,7 @@ class DesignSearch:
     def _boxes(self) -> Iterator[tuple[Scores, BoxCandidate]]:
         whole = self.question.space.whole
         for index in range(len(self.scoring.sections)):
-            scores = scores_of(self.scoring.vectors(self.scoring.known(index, *corners([whole]))))
+            scores = scores_of(self.scoring.vectors(self.scoring.known(index, *corners([whole]), best=True)))
             if self.scoring.possible(np.array(scores)[:, None])[0]:
                 yield scores, BoxCandidate(index, whole, whole.size, band=self._band(index))
 

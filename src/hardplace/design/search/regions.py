@@ -60,7 +60,9 @@ class Opened:
     hopeless: int
 
 
-def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None], order: Order) -> Opened:
+def opened(
+    scoring: Scoring, region: BoxCandidate, check: Callable[[], None], order: Order, *, best: bool = False
+) -> Opened:
     """Return the parts of a box that may matter, with their scores.
 
     Args:
@@ -68,9 +70,10 @@ def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None], or
         region: The box.
         check: Called now and then; may raise to end the refinement.
         order: How much each axis matters, to choose where to divide.
+        best: Whether the best family of each part alone is asked for.
     """
     if region.box.size <= _LEAF:
-        return _chips(scoring, region)
+        return _chips(scoring, region, best)
     section = scoring.sections[region.section]
     parts = list(_divided(region, scoring.space, order))
     kept = tightened(scoring.limits, section, [(part.box, part.band) for part in parts])
@@ -80,7 +83,7 @@ def opened(scoring: Scoring, region: BoxCandidate, check: Callable[[], None], or
     if not kept:
         return Opened(left=[], beyond=beyond, hopeless=0)
     boxes, bands = [box for box, _ in kept], [band for _, band in kept]
-    known = scoring.known(region.section, *corners(boxes), region.families, bands)
+    known = scoring.known(region.section, *corners(boxes), region.families, bands, best=best)
     vectors, families = scoring.vectors(known), scoring.matter(known)
     matters = scoring.excess(vectors) > 0.0
     return Opened(
@@ -127,7 +130,7 @@ def _halves(part: BoxCandidate, space: ChipSpace, order: Order) -> list[BoxCandi
     return [replace(part, box=half, chips=0) for half in box.halves(axis)]
 
 
-def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
+def _chips(scoring: Scoring, region: BoxCandidate, best: bool) -> Opened:
     """Return the chips of a small region within the limits that may matter, in blocks, best first."""
     places = region.box.places()
     section, limits = scoring.sections[region.section], scoring.limits
@@ -141,7 +144,7 @@ def _chips(scoring: Scoring, region: BoxCandidate) -> Opened:
     if not len(inside):
         return Opened(left=[], beyond=beyond, hopeless=0)
     places = places[:, inside]
-    known = scoring.known(region.section, places, places, region.families)
+    known = scoring.known(region.section, places, places, region.families, best=best)
     vectors = scoring.vectors(known)
     matters = np.flatnonzero(scoring.excess(vectors) > 0.0)
     order = matters[_best_first(vectors[:, matters], known.costs.area_mm2[matters])]

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
+from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.goals import OF_COSTS, Costs, Goal, Objective
 from hardplace.design.search.bands import Band
 from hardplace.design.search.bounds import batch_bound_s, rough_batch_s
 from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.energy import Prices, joules, prices
-from hardplace.design.search.layout import ModelInSection, ModelLayout
+from hardplace.design.search.layout import Group, ModelInSection, ModelLayout
 from hardplace.design.search.least_work import Rates, least_seconds, part_seconds, rates, taken_s
 from hardplace.design.search.price_lines import PriceLine, price_lines
 from hardplace.design.search.sections import SLACK, Limits, Section
@@ -22,6 +23,8 @@ from hardplace.design.types import Evaluation
 from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.space import ChipSpace
 from hardplace.ndtypes import Bools, Floats, Ints
+
+_NOTHING = 1e-300  # samples a second that are none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +75,14 @@ class Scoring:
     front: Front[Any]
 
     def known(
-        self, section: int, low: Ints, high: Ints, among: Bools | None = None, bands: Sequence[Band | None] = ()
+        self,
+        section: int,
+        low: Ints,
+        high: Ints,
+        among: Bools | None = None,
+        bands: Sequence[Band | None] = (),
+        *,
+        best: bool = False,
     ) -> FamilyBounds:
         """Return the bounds of boxes from the least work of parts alone.
 
@@ -82,6 +92,8 @@ class Scoring:
             high: Highest places, shape (axes, boxes).
             among: Families of the only model that are asked for, (families,), the others are 0; None: all.
             bands: What chips of each box take; (): whatever they take.
+            best: Whether the best family of each box alone is asked for: others may be bounded less well, by no less
+                than its speed.
         """
         place, limits = self.sections[section], self.limits.on(bands)
         least, most = self.space.at(low), self.space.at(high)
@@ -93,7 +105,7 @@ class Scoring:
             lines = price_lines(limits, place, least, most, on.shares)
         each = prices(energies, _given(plan)) if energies is not None and self.goal.needs_energy else None
         pairs = [
-            self._of_model(layout, there, on, each, place, among, costs, lines)
+            self._of_model(layout, there, on, each, place, among, costs, lines, best)
             for layout, there in zip(self.models, self.there[section], strict=True)
         ]
         return FamilyBounds(
@@ -110,15 +122,16 @@ class Scoring:
         among: Bools | None,
         costs: Costs,
         lines: list[PriceLine],
+        best: bool,
     ) -> tuple[Floats, Floats]:
         boxes = len(on.arrays_per_s)
         speed, energy = np.zeros((2, len(there.families), boxes))
         watts = on.shares[1] if len(on.shares) > 1 and self.goal.objectives == (Objective.PER_WATT,) else None
-        needed = self.needed(costs) if len(self.models) == 1 and not lines and watts is None else np.zeros(boxes)
-        with np.errstate(divide="ignore"):
-            enough_s = layout.batch / needed
+        by_speed = len(self.models) == 1 and self._by_speed
+        needed = self.needed(costs) if by_speed else np.zeros(boxes)
         # What cores take of each limit for a sample at least, in mm2 s and J.
         taken = np.zeros((len(on.shares), len(there.families), boxes))
+        promising: list[tuple[int, Group, Ints, LayerTimes]] = []
         for group, every in there.members.items():
             members = every if among is None else tuple(member for member in every if among[member])
             if not members:
@@ -139,10 +152,25 @@ class Scoring:
             if not members:
                 continue
             seconds = least_seconds(done, on.take(open_), parts.take(open_), section.setting)
-            for member in members:
-                recompute = there.families[member].recompute
-                bound_s = batch_bound_s(seconds, links, recompute, there.shapes[member], enough_s=enough_s[open_])
+            promising += [(member, group, open_, seconds) for member in members]
+        best = best and by_speed
+        for whole in (False, True) if best else (True,):
+            if best and whole:
+                promising.sort(key=lambda one: -float(speed[one[0]].max()))
+            for member, group, open_, seconds in promising:
+                if best and not (speed[member, open_] > needed[open_]).any():
+                    continue
+                bound_s = batch_bound_s(
+                    seconds,
+                    there.chains[group],
+                    there.families[member].recompute,
+                    there.shapes[member],
+                    enough_s=layout.batch / np.maximum(needed[open_], _NOTHING),
+                    whole=whole,
+                )
                 speed[member, open_] = np.minimum(speed[member, open_], layout.batch / bound_s)
+                if best and whole:
+                    needed[open_] = np.maximum(needed[open_], speed[member, open_])
         speed = self.in_time(layout, speed)
         if watts is not None:
             speed = self._per_watt(speed, taken[1], watts.taken, costs.tdp_w)
@@ -150,6 +178,11 @@ class Scoring:
         for most in [self._per_dollar(speed, taken, line, costs) for line in lines]:
             speed = np.minimum(speed, most)
         return speed, energy
+
+    @property
+    def _by_speed(self) -> bool:
+        """Return whether the best family is the fastest: all other objectives are costs of chips."""
+        return self.goal.objectives[0] is Objective.THROUGHPUT and set(self.goal.objectives[1:]) <= OF_COSTS
 
     def needed(self, costs: Costs) -> Floats:
         """Return samples a second up to which no plan of the only model matters, shape (boxes,); 0 where that is not
@@ -159,9 +192,7 @@ class Scoring:
             costs: Least costs of each box.
         """
         others = self.goal.objectives[1:]
-        if not self.front.points or self.goal.objectives[0] is not Objective.THROUGHPUT or len(self.models) > 1:
-            return np.zeros(len(costs.area_mm2))
-        if not set(others) <= OF_COSTS:
+        if not self.front.points or not self._by_speed or len(self.models) > 1:
             return np.zeros(len(costs.area_mm2))
         ones = np.ones(len(costs.area_mm2))
         most = np.array([self.goal.scores(one, ones, ones, costs) for one in others]).reshape(len(others), len(ones))
