@@ -110,9 +110,11 @@ def rough_batch_s(seconds: LayerTimes, links: BoundInputs, options: FeasiblePlan
     if not len(options.stages):
         return np.full(len(total_s), np.inf)
     reduced_s = float(links.once @ links.reduced_bytes) * options.reduction_s_per_byte / options.stages
-    return np.asarray(
-        ((options.rounds / options.stages)[:, None] * total_s + (options.latency_s + reduced_s)[:, None]).min(axis=0)
-    )
+    each, once = options.rounds / options.stages, options.latency_s + reduced_s
+    # A plan with no fewer rounds a stage than another and no less beside them is never the least alone.
+    order = np.lexsort((once, each))
+    few = order[np.diff(np.minimum.accumulate(once[order]), prepend=np.inf) < 0.0]
+    return np.asarray((each[few, None] * total_s + once[few, None]).min(axis=0))
 
 
 def _whole_load_s(

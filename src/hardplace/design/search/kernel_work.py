@@ -15,7 +15,18 @@ from hardplace.hardware.space import ChipSpace
 from hardplace.hardware.types import Setting, own_buffer_bytes
 from hardplace.ndtypes import Bools, Floats, Ints
 
+Phases = tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]  # as in `KernelWork`
 _SKEW = (2.0, 1.0, -2.0)  # rows, columns, one: cycles of filling and draining that array_cycles counts once a matmul
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseWork:
+    """Work of every phase: sums over its kernels, first axes (layers, 2); fields as those of `KernelWork`."""
+
+    lane_cycles: Floats
+    array_cycles: Floats
+    memory_bytes: Floats
+    fed_bytes: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +51,11 @@ class KernelWork:
         whole_cycles: Cycles of all arrays, fill and drain among them, with at most so many cores, by (cores, rows,
             columns); None where the space has more of them than are worth it.
         reductions: Reductions along the lanes, (kernels, 1).
+        by_phase: Sums over the kernels of each phase.
     """
 
     layers: int
-    phases: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
+    phases: Phases
     phase: Ints
     macs: Floats
     lane_cycles: Floats
@@ -57,13 +69,11 @@ class KernelWork:
     share_bytes: Floats
     whole_cycles: Floats | None
     reductions: Floats
+    by_phase: PhaseWork
 
     def summed(self, kernels: Floats) -> Floats:
         """Return the sums over the kernels of each phase, shape (layers, 2, ...), from (kernels, ...)."""
-        total = np.zeros((len(self.phases), *kernels.shape[1:]))
-        for row, (start, graph) in zip(total, self.phases, strict=True):
-            row += kernels[start : start + len(graph)].sum(axis=0)
-        return total.reshape(self.layers, 2, *kernels.shape[1:])
+        return _summed(kernels, self.phases, self.layers)
 
     def longest(self, seconds: Floats) -> Floats:
         """Return the critical path through the kernels of each phase, shape (layers, 2, boxes), from (kernels,
@@ -79,6 +89,13 @@ class KernelWork:
                 ends.append(begin + seconds[start + place])
                 np.maximum(row, ends[-1], out=row)
         return found.reshape(self.layers, 2, seconds.shape[1])
+
+
+def _summed(kernels: Floats, phases: Phases, layers: int) -> Floats:
+    total = np.zeros((len(phases), *kernels.shape[1:]))
+    for phase, (start, graph) in enumerate(phases):
+        total[phase] = kernels[start : start + len(graph)].sum(axis=0)
+    return total.reshape(layers, 2, *kernels.shape[1:])
 
 
 def work(kernels: LayerKernels, space: ChipSpace, share_bytes: Floats | None = None) -> KernelWork:
@@ -98,15 +115,21 @@ def work(kernels: LayerKernels, space: ChipSpace, share_bytes: Floats | None = N
         for graph in pair:
             phases.append((start, tuple(kernel.predecessors for kernel in graph.kernels)))
             start += len(graph.kernels)
+    layers, all_phases = len(kernels.graphs), tuple(phases)
+    lane_cycles = np.array([kernel.lane_cycles for kernel in every], dtype=np.float64)
+    cycles = _array_cycles(every, high, wide).reshape(len(every), len(rows), len(columns))
+    memory_bytes = times.bytes_into(every, np.array(space.buffer_bytes, dtype=np.int64))
+    fed_bytes = times.bytes_into(every, own_sizes)
+    sums = [_summed(one, all_phases, layers) for one in (lane_cycles, cycles, memory_bytes, fed_bytes)]
     return KernelWork(
-        layers=len(kernels.graphs),
-        phases=tuple(phases),
+        layers=layers,
+        phases=all_phases,
         phase=np.repeat(np.arange(len(phases)), [len(graph) for _, graph in phases]),
         macs=np.array([sum(matmul.macs for matmul in kernel.matmuls) for kernel in every], dtype=np.float64),
-        lane_cycles=np.array([kernel.lane_cycles for kernel in every], dtype=np.float64),
-        array_cycles=_array_cycles(every, high, wide).reshape(len(every), len(rows), len(columns)),
-        memory_bytes=times.bytes_into(every, np.array(space.buffer_bytes, dtype=np.int64)),
-        fed_bytes=times.bytes_into(every, own_sizes),
+        lane_cycles=lane_cycles,
+        array_cycles=cycles,
+        memory_bytes=memory_bytes,
+        fed_bytes=fed_bytes,
         own_sizes=own_sizes,
         update_bytes=np.array([kernel.stream_bytes for kernel in kernels.updates], dtype=np.float64),
         on_tensor=np.array([[kernel.engine in TENSOR] for kernel in every]).reshape(-1, 1),
@@ -114,6 +137,7 @@ def work(kernels: LayerKernels, space: ChipSpace, share_bytes: Floats | None = N
         share_bytes=np.minimum(times.bytes_into(every, SHARES), _MANY_BYTES) if share_bytes is None else share_bytes,
         whole_cycles=_whole_cycles(every, space),
         reductions=np.array([[float(kernel.reductions)] for kernel in every]).reshape(-1, 1),
+        by_phase=PhaseWork(lane_cycles=sums[0], array_cycles=sums[1], memory_bytes=sums[2], fed_bytes=sums[3]),
     )
 
 

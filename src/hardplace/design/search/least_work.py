@@ -116,12 +116,49 @@ def rates(space: ChipSpace, low: Ints, high: Ints, setting: Setting, within: Cei
 
 def array_cycles_of(done: KernelWork, on: Rates) -> Floats:
     """Return the least cycles of one array over the sides in each box, shape (kernels, boxes)."""
+    return _over_sides(done.array_cycles, on)
+
+
+def _over_sides(cycles: Floats, on: Rates) -> Floats:
+    """Return the least over the sides in each box, shape (..., boxes), from (..., rows, columns)."""
     (top, bottom), (left, right) = on.rows, on.columns
     if np.array_equal(top, bottom) and np.array_equal(left, right):
-        return np.asarray(done.array_cycles[:, top, left])
+        return np.asarray(cycles[..., top, left])
     sides, which = np.unique(np.stack([top, bottom, left, right]), axis=1, return_inverse=True)
-    least = [done.array_cycles[:, a : b + 1, c : d + 1].min(axis=(1, 2)) for a, b, c, d in sides.T.tolist()]
-    return np.asarray(np.stack(least, axis=-1)[:, which.ravel()])
+    least = [cycles[..., a : b + 1, c : d + 1].min(axis=(-2, -1)) for a, b, c, d in sides.T.tolist()]
+    return np.asarray(np.stack(least, axis=-1)[..., which.ravel()])
+
+
+def busiest_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Setting) -> LayerTimes:
+    """Return lower bounds on the seconds of each layer in each box by the busiest part of each phase alone.
+
+    Args:
+        done: Work of every kernel.
+        on: Rates of the boxes.
+        collectives_s: Seconds of each kernel that is a collective, (kernels,).
+        setting: Setting of the chips.
+    """
+    sums = done.by_phase
+    cycles, lanes = _over_sides(sums.array_cycles, on), sums.lane_cycles[..., None]
+    busiest = np.maximum(_took_s(cycles, on.arrays_per_s), lanes / on.lanes_per_s)
+    own = np.searchsorted(done.own_sizes, on.own_bytes)
+    busiest = np.maximum(busiest, (sums.memory_bytes / setting.memory_reached_bytes_per_s)[..., on.buffer])
+    busiest = np.maximum(busiest, sums.fed_bytes[..., own] / on.buffer_bytes_per_s)
+    busiest = np.maximum(busiest, done.summed(collectives_s)[..., None])
+    for share in on.shares:
+        busiest = np.maximum(busiest, _shared_s(cycles, lanes, on, share))
+    return _layers(busiest, np.repeat(_update_s(done, setting)[:, None], len(own), axis=1))
+
+
+def _update_s(done: KernelWork, setting: Setting) -> Floats:
+    """Return seconds of the optimizer step of each layer."""
+    return np.asarray(done.update_bytes / setting.memory_reached_bytes_per_s + setting.kernels.launch_s)
+
+
+def _shared_s(cycles: Floats, lane_cycles: Floats, on: Rates, share: Shares) -> Floats:
+    """Return how long cores take what a limit leaves: what takes arrays and lanes takes of it for both."""
+    taken = _took_s(cycles, on.matrix_share) * share.per_array_rate + lane_cycles * share.per_lane_rate
+    return np.asarray(taken / share.left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,20 +177,6 @@ class PartSeconds:
     busiest: Floats
     update_s: Floats
 
-    def take(self, boxes: Ints) -> PartSeconds:
-        """Return the seconds of the boxes at these positions."""
-        return PartSeconds(
-            cycles=self.cycles[:, boxes],
-            parts=tuple(part[:, boxes] for part in self.parts),
-            busiest=self.busiest[..., boxes],
-            update_s=self.update_s[:, boxes],
-        )
-
-    @property
-    def layers(self) -> LayerTimes:
-        """Return lower bounds on the seconds of each layer by its busiest part alone."""
-        return _layers(self.busiest, self.update_s)
-
 
 def _took_s(cycles: Floats, rate: Floats) -> Floats:
     """Return cycles over a rate; where power leaves none of it, whatever has cycles takes for ever."""
@@ -163,7 +186,7 @@ def _took_s(cycles: Floats, rate: Floats) -> Floats:
 def part_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Setting) -> PartSeconds:
     """Return how long each part is busy at least in each box."""
     own = np.searchsorted(done.own_sizes, on.own_bytes)
-    reached, memory_bytes_per_s = setting.kernels, setting.memory_reached_bytes_per_s
+    memory_bytes_per_s = setting.memory_reached_bytes_per_s
     cycles = array_cycles_of(done, on)
     parts = [
         _took_s(cycles, on.arrays_per_s),
@@ -172,16 +195,11 @@ def part_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Se
         done.fed_bytes[:, own] / on.buffer_bytes_per_s,
         np.repeat(collectives_s[:, None], len(own), axis=1),
     ]
-    for share in on.shares:
-        # What takes arrays and lanes takes of a limit for both.
-        parts.append(
-            (_took_s(cycles, on.matrix_share) * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate)
-            / share.left
-        )
+    parts += [_shared_s(cycles, done.lane_cycles[:, None], on, share) for share in on.shares]
     busiest = done.summed(parts[0])
     for part in parts[1:]:
         busiest = np.maximum(busiest, done.summed(part))
-    update_s = done.update_bytes / memory_bytes_per_s + reached.launch_s
+    update_s = _update_s(done, setting)
     return PartSeconds(
         cycles=cycles, parts=tuple(parts), busiest=busiest, update_s=np.repeat(update_s[:, None], len(own), axis=1)
     )

@@ -16,7 +16,7 @@ from hardplace.design.search.bounds import batch_bound_s, rough_batch_s
 from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.energy import Prices, joules, prices
 from hardplace.design.search.layout import Group, ModelInSection, ModelLayout
-from hardplace.design.search.least_work import Rates, least_seconds, part_seconds, rates, taken_s
+from hardplace.design.search.least_work import Rates, busiest_seconds, least_seconds, part_seconds, rates, taken_s
 from hardplace.design.search.price_lines import PriceLine, price_lines
 from hardplace.design.search.sections import SLACK, Limits, Section
 from hardplace.design.types import Evaluation
@@ -137,9 +137,9 @@ class Scoring:
             if not members:
                 continue
             done, links = layout.work[group], there.chains[group]
-            parts = part_seconds(done, on, there.collectives_s[group], section.setting)
+            quick = busiest_seconds(done, on, there.collectives_s[group], section.setting)
             for member in members:
-                speed[member] = layout.batch / rough_batch_s(parts.layers, links, there.shapes[member])
+                speed[member] = layout.batch / rough_batch_s(quick, links, there.shapes[member])
             if each is not None:
                 once, again = joules(done, on, each, links.counts, group[1], group[0])
                 for member in members:
@@ -151,7 +151,9 @@ class Scoring:
             open_ = np.flatnonzero(matter.any(axis=0))
             if not members:
                 continue
-            seconds = least_seconds(done, on.take(open_), parts.take(open_), section.setting)
+            some = on.take(open_)
+            parts = part_seconds(done, some, there.collectives_s[group], section.setting)
+            seconds = least_seconds(done, some, parts, section.setting)
             promising += [(member, group, open_, seconds) for member in members]
         best = best and by_speed
         for whole in (False, True) if best else (True,):
