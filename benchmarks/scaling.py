@@ -16,7 +16,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,10 +24,10 @@ from typing import Any, Literal
 
 from hardplace import api
 from hardplace.branch_and_bound import loop
-from hardplace.branch_and_bound.loop import Deadline, Done, Problem
+from hardplace.branch_and_bound.loop import Deadline, Done, Refinable
 from hardplace.branch_and_bound.steps import RefinementRequest, step
 from hardplace.branch_and_bound.types import StoppingRule
-from hardplace.design.exact.evaluator import in_process
+from hardplace.design.exact.evaluator import Task, in_process
 from hardplace.design.question import Question, question_of
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import Job, Outcome
@@ -66,10 +66,14 @@ class Recorder:
         outcome: Outcome = self._evaluator.evaluate(job)
         return outcome
 
-    def steps(self, problem: Problem[Any, Job, Outcome]) -> Recorder:
+    def steps(self, problem: Refinable[Any, Job, Outcome]) -> Recorder:
         """Return where the refinements of a problem are done: here."""
         self._problem, self._last_s = problem, self._clock()
         return self
+
+    def of(self, tasks: Mapping[str, Task]) -> Recorder:
+        """Return a recorder of other models."""
+        return Recorder(self._evaluator.of(tasks), self._clock)
 
     def _own_s(self) -> float:
         now = self._clock()

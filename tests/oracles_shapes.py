@@ -16,7 +16,7 @@ from hardplace.design.goals import Goal
 from hardplace.design.question import Question
 from hardplace.errors import BadInput
 from hardplace.hardware.settings import HBM3, with_devices
-from hardplace.shaping.joint.answer import jointly, reshapes_of
+from hardplace.shaping.joint.answer import asked_shapes, jointly, reshapes_of
 from hardplace.shaping.rank import ShapeQuery
 from hardplace.shaping.sources import ShapeSource, model_named
 from hardplace.units import GIB, MIB
@@ -93,7 +93,8 @@ def compared_shapes(asked: ShapesAsked, gap: float, work: float = 0.0) -> Compar
         possible = max([possible, *(weight * most[0] for _, most in every)])
     counted = {"shapes": len(found.shapes), "feasible": reached > 0.0}
     try:
-        answer = jointly(asked.model, asked.question, asked.shapes, StoppingRule(gap=gap), raw=asked.raw)
+        shapes = asked_shapes(asked.model, asked.shapes, raw=asked.raw)
+        answer = jointly(shapes, asked.question, StoppingRule(gap=gap))
     except BadInput as refused:
         return ComparedShapes(wrong=f"BadInput: {refused}", **counted)
     if isinstance(answer, Infeasible):

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import hardplace as hp
+from hardplace.api.search_runs import journalling
+from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.cli.working import Where, search_folder
 from hardplace.design.goals import Objective
 from hardplace.design.journal_rows import FILE, run
@@ -326,10 +328,13 @@ def test_a_journal_that_another_process_has_just_begun_is_not_taken_for_ones_own
     """Two different searches start at once: the folder is of the one whose record stands there, whatever the journal
     does not say yet."""
     monkeypatch.chdir(tmp_path)
-    first, second = (question("opt-350m", micro_batches=(micro_batch,)) for micro_batch in (1, 2))
+    first, second = (
+        journalling(question("opt-350m", micro_batches=(micro_batch,)), StoppingRule(gap=0.01))
+        for micro_batch in (1, 2)
+    )
     where = Where(workers=1, scheduler=None, fresh=False)
-    folder = search_folder(first, 0.01, None, where)
+    folder = search_folder(first, None, where)
     connection = sqlite3.connect(folder / FILE)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
-    assert [search_folder(one, 0.01, None, where).name for one in (second, first)] == ["opt-350m-2", "opt-350m"]
+    assert [search_folder(one, None, where).name for one in (second, first)] == ["opt-350m-2", "opt-350m"]

@@ -38,8 +38,7 @@ def test_shapes_are_searched_and_written(tmp_path: Path) -> None:
         (("gpt2-xl", "llama2-7b", "--shapes"), "--shapes: 2 models: expected one"),
         (("gpt2-xl", "--shapes", "--objective", "energy"), "expected one model and the objective throughput"),
         (("gpt2-xl", "--shapes", "--fleet", "2"), "without --combine, --weights, --fleet"),
-        (("gpt2-xl", "--shapes", "--fresh"), "--shapes: not beside --fresh"),
-        (("gpt2-xl", "--shapes", "--workers", "2"), "--shapes: not beside --workers"),
+        (("gpt2-xl", "--shapes", "--scheduler", "nowhere"), "--scheduler: nowhere: expected the address"),
         (("gpt2-xl", "--shapes", "--params", "half"), "--params: 'half': expected a share up to 50%"),
         (("gpt2-xl", "--shapes", "--range", "depth=3"), "depth"),
         (("gpt2-xl", "--shapes", "--freeze", "depth"), "depth"),
@@ -52,3 +51,4 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], message: str, tmp_pat
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())

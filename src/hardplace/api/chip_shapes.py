@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hardplace.api.asking import Named, asked_of, names_of
+from hardplace.api.asking import Named, asked_of, names_of, plain
 from hardplace.api.kernels import query_of
 from hardplace.api.sources import load
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import os
 
     from hardplace.answers import Infeasible
-    from hardplace.branch_and_bound.types import Progress
+    from hardplace.branch_and_bound.types import Progress, StoppingRule
+    from hardplace.design.exact.evaluator import ChipEvaluator
+    from hardplace.design.question import Question
+    from hardplace.shaping.joint.answer import AskedShapes
     from hardplace.shaping.joint.types import ShapeDesignResult
 
 
@@ -38,6 +41,7 @@ def codesign(
     recompute: bool | Sequence[bool] = (),
     gap: float = 0.01,
     seconds: float | None = None,
+    evaluator: ChipEvaluator | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ShapeDesignResult | Infeasible:
     """Search model shape, chip and plan together, with one certificate.
@@ -61,6 +65,7 @@ def codesign(
         recompute: As for `search`.
         gap: As for `search`.
         seconds: As for `search`.
+        evaluator: As for `search`.
         progress: As for `search`.
 
     Returns:
@@ -72,15 +77,56 @@ def codesign(
     asked = asked_of(locals())
     from hardplace.branch_and_bound.types import StoppingRule
     from hardplace.design.question import question_of
-    from hardplace.shaping.joint.answer import jointly
-    from hardplace.shaping.sources import model_named
 
     question = question_of(
         (load(model),), setting=setting, node=node, space=space, process=process, devices=devices,
         batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
         objectives=("throughput",),
     )  # fmt: skip
-    query = query_of(within, names_of(freeze), ranges or {}, 10)
+    shapes = asked_shapes(model, within=within, freeze=freeze, ranges=ranges, raw=raw)
     ends = StoppingRule(gap=gap, limit_s=seconds)
-    found = jointly(model_named(str(model), None), question, query, ends, raw=raw, report=progress)
-    return replace(found, question=asked)
+    return codesigned(question, shapes, ends, asked, evaluator=evaluator, progress=progress)
+
+
+def asked_shapes(
+    model: str | os.PathLike[str],
+    *,
+    within: float,
+    freeze: Named,
+    ranges: Mapping[str, str | Sequence[int]] | None,
+    raw: bool,
+) -> AskedShapes:
+    """Return the shapes that `codesign` searches; arguments and errors as there."""
+    from hardplace.shaping.joint.answer import asked_shapes as shapes_of
+    from hardplace.shaping.sources import model_named
+
+    query = query_of(within, names_of(freeze), ranges or {}, 10)
+    return shapes_of(model_named(str(model), None), query, raw=raw)
+
+
+def codesigned(
+    question: Question,
+    shapes: AskedShapes,
+    ends: StoppingRule,
+    asked: Mapping[str, Any],
+    *,
+    evaluator: ChipEvaluator | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> ShapeDesignResult | Infeasible:
+    """Search shape, chip and plan of a question that is made already, such as to keep a journal of it.
+
+    Args:
+        question: The model's own shape, setting, limits, space of chips and choices of a plan.
+        shapes: The shapes.
+        ends: When to stop.
+        asked: The question as plain values, which the answer carries.
+        evaluator: As for `search`.
+        progress: As for `search`.
+
+    Returns:
+        As `codesign`.
+    """
+    from hardplace.shaping.joint.answer import jointly
+
+    found = jointly(shapes, question, ends, report=progress, evaluator=evaluator)
+    return replace(found, question=plain(asked))

@@ -12,8 +12,49 @@ if TYPE_CHECKING:
     from hardplace.branch_and_bound.steps import Pool
     from hardplace.branch_and_bound.types import Progress, StoppingRule
     from hardplace.design.exact.evaluator import ChipEvaluator
+    from hardplace.design.fingerprint import Fingerprint
     from hardplace.design.journal import Journal
     from hardplace.design.question import Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journalling:
+    """What a journal is kept of.
+
+    Attributes:
+        file: Name of its file.
+        asked: Fingerprint of what is searched.
+        models: Their names.
+        sought: What it is for, as `design.journal.sought` has it.
+    """
+
+    file: str
+    asked: Fingerprint
+    models: tuple[str, ...]
+    sought: str
+
+
+def journalling(
+    question: Question, ends: StoppingRule, file: str = "journal.sqlite", sought: str = "", **more: str
+) -> Journalling:
+    """Return what the journal of a search is kept of.
+
+    Args:
+        question: What is searched.
+        ends: When it stops.
+        file: Name of the file.
+        sought: What it is for. Empty: the question's objective.
+        more: What is asked beside the question, by name.
+    """
+    from hardplace.design.fingerprint import asked
+    from hardplace.design.journal import sought as sought_by
+
+    return Journalling(
+        file=file,
+        asked=asked(question, gap=ends.gap, **more),
+        models=tuple(one.name for one in question.workloads),
+        sought=sought or sought_by(question.goal),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +82,8 @@ class SearchRun:
 
 @contextmanager
 def search_run(
-    question: Question,
-    ends: StoppingRule,
+    kept: Journalling,
+    evaluator: ChipEvaluator,
     folder: Callable[[], Path],
     *,
     workers: int = 1,
@@ -52,8 +93,8 @@ def search_run(
     """Open the journal and the workers of a search.
 
     Args:
-        question: What is searched.
-        ends: When it stops.
+        kept: What is searched, and the file of its journal.
+        evaluator: Evaluates what the journal does not hold.
         folder: Gives the folder of its journal, after all that can be refused.
         workers: Processes on this machine; 1: this one.
         scheduler: Address of a Dask scheduler whose workers do the work. None: none.
@@ -62,13 +103,8 @@ def search_run(
     Raises:
         BadInput: Where the journal is of another question.
     """
-    from hardplace.branch_and_bound.loop import deadline_of
-    from hardplace.design.exact.evaluator import in_process
-    from hardplace.design.fingerprint import asked
-    from hardplace.design.journal import Journalled, journal, sought
-    from hardplace.design.journal_rows import FILE
+    from hardplace.design.journal import Journalled, journal
 
-    gap, deadline = ends.gap, deadline_of(ends)
     with ExitStack() as stack:
         pool: Pool[Any] | None = None
         if scheduler is not None:
@@ -81,9 +117,9 @@ def search_run(
             pool = stack.enter_context(Processes(workers))
         place = folder()
         if fresh:
-            for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
+            for name in (kept.file, f"{kept.file}-wal", f"{kept.file}-shm"):
                 (place / name).unlink(missing_ok=True)
-        names = ", ".join(one.name for one in question.workloads)
-        opened = stack.enter_context(journal(place / FILE, asked(question, gap=gap), names, sought(question.goal)))
-        evaluator = Journalled(opened, in_process(question, gap, deadline=deadline), pool)
-        yield SearchRun(folder=place, evaluator=evaluator, journal=opened, models=len(question.workloads))
+        names = ", ".join(kept.models)
+        opened = stack.enter_context(journal(place / kept.file, kept.asked, names, kept.sought))
+        there = Journalled(opened, evaluator, pool)
+        yield SearchRun(folder=place, evaluator=there, journal=opened, models=len(kept.models))

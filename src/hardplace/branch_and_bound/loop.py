@@ -85,6 +85,14 @@ class Deadline:
         if self.over:
             raise TimeUp
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send what has passed of it, not when it began: the clocks of two machines have nothing in common."""
+        return _begun, (self.limit_s, self.elapsed_s, self.share)
+
+
+def _begun(limit_s: float | None, elapsed_s: float, share: float) -> Deadline:
+    return Deadline(limit_s=limit_s, start_s=time.perf_counter() - elapsed_s, share=share)
+
 
 def deadline_of(ends: StoppingRule) -> Deadline:
     """Return the deadline of an answer whose search has its share of the time limit."""
@@ -98,7 +106,7 @@ class Evaluator(Protocol[J, R_co]):
     def evaluate(self, job: J) -> R_co:
         """Evaluate a job exactly and return its outcome."""
 
-    def steps(self, problem: Problem[C, J, Any]) -> Steps[C, J, R_co]:
+    def steps(self, problem: Refinable[C, J, Any]) -> Steps[C, J, R_co]:
         """Return where the refinements of a problem are done."""
 
 
@@ -156,14 +164,8 @@ class Steps(Protocol[C, J_co, R_co]):
         """Drop a refinement whose result is not needed."""
 
 
-class Problem(Protocol[C, J_co, R_contra]):
-    """What is searched: roots, and how candidates are refined.
-
-    Scores of what `refine` returns need not be below the candidate's own: the loop cuts them.
-    """
-
-    def roots(self) -> Iterable[tuple[Scores, C]]:
-        """Return candidates that together hold everything, with their scores."""
+class Refinable(Protocol[C, J_co, R_contra]):
+    """How candidates are refined, wherever that is done."""
 
     def job(self, candidate: C) -> J_co | None:
         """Return the exact evaluation that refining a candidate needs, if any."""
@@ -176,6 +178,16 @@ class Problem(Protocol[C, J_co, R_contra]):
             outcome: Outcome of its job, if it has one.
             front: Scores that were reached, to prune against; a copy, which takes what is reached here.
         """
+
+
+class Problem(Refinable[C, J_co, R_contra], Protocol[C, J_co, R_contra]):
+    """What is searched: roots, and how candidates are refined.
+
+    Scores of what `refine` returns need not be below the candidate's own: the loop cuts them.
+    """
+
+    def roots(self) -> Iterable[tuple[Scores, C]]:
+        """Return candidates that together hold everything, with their scores."""
 
     def discard(self, candidate: C) -> None:
         """Count a candidate that is pruned without being refined."""

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from typing import Any
 
-from hardplace.branch_and_bound.loop import Done, Evaluator, Problem
+from hardplace.branch_and_bound.loop import Done, Evaluator, Refinable
 from hardplace.branch_and_bound.steps import RefinementRequest, step
 
 _CLOSING_S = 5.0  # for a pool's thread to notice that its processes have ended
@@ -83,7 +83,7 @@ class Processes:
 
 
 @lru_cache(maxsize=1)
-def opened(work: bytes) -> tuple[Problem[Any, Any, Any], Evaluator[Any, Any]]:
+def opened(work: bytes) -> tuple[Refinable[Any, Any, Any], Evaluator[Any, Any]]:
     """Return the problem and the evaluator of a pickled search; both are kept, as is what they remember."""
     problem, evaluator = pickle.loads(work)
     return problem, evaluator

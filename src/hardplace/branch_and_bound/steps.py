@@ -6,7 +6,7 @@ import pickle
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import C, Done, Evaluator, J, Problem
+from hardplace.branch_and_bound.loop import C, Done, Evaluator, J, Refinable
 from hardplace.errors import BadInput
 
 LOSSES = 5  # workers lost in a row on one refinement before the search gives up
@@ -30,7 +30,7 @@ R = TypeVar("R")  # the outcome of a job
 J_contra = TypeVar("J_contra", contravariant=True)
 
 
-def step(problem: Problem[C, J, R], evaluator: Evaluator[J, R], asked: RefinementRequest) -> Done[C, J, R]:
+def step(problem: Refinable[C, J, R], evaluator: Evaluator[J, R], asked: RefinementRequest) -> Done[C, J, R]:
     """Refine a candidate; the result depends on the request alone."""
     job = problem.job(asked.candidate)
     outcome = None if job is None else asked.known or evaluator.evaluate(job)
@@ -43,7 +43,7 @@ class Here(Generic[C, J, R]):
     done.
     """
 
-    def __init__(self, problem: Problem[C, J, R], evaluator: Evaluator[J, R]) -> None:
+    def __init__(self, problem: Refinable[C, J, R], evaluator: Evaluator[J, R]) -> None:
         self._problem, self._evaluator = problem, evaluator
         self._begun: dict[int, RefinementRequest] = {}
 
@@ -103,7 +103,7 @@ class Elsewhere(Generic[C, J, R, H]):
     """Refinements on a pool (`loop.Steps`); outcomes of jobs are stored here, as soon as they come."""
 
     def __init__(
-        self, problem: Problem[C, J, R], evaluator: Evaluator[J, R], pool: Pool[H], kept: Outcomes[J, R]
+        self, problem: Refinable[C, J, R], evaluator: Evaluator[J, R], pool: Pool[H], kept: Outcomes[J, R]
     ) -> None:
         self._problem, self._pool, self._kept = problem, pool, kept
         self._out: dict[int, tuple[RefinementRequest, H]] = {}

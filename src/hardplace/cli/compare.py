@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +12,7 @@ from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
 from hardplace.cli.goal import limits_of
 from hardplace.cli.printing import give, say, say_json, say_written
+from hardplace.cli.working import Where, options_named, search_folder, where_options
 
 
 @app.command()
@@ -31,7 +34,10 @@ from hardplace.cli.printing import give, say, say_json, say_written
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of bayesian and random.")
 @options.folder("Folder.  [default: hardplace-out/MODEL, MODEL-2, ...]")
 @options.as_json
+@where_options
 def compare(
+    *,
+    where: Where,
     model: str,
     setting_name: str,
     objective: str,
@@ -51,25 +57,37 @@ def compare(
     All use the same cost model and exact evaluations; each strategy has the same limits and the same budget. The
     certified search runs until its proof is complete. Writes compare.json and compare.html (the best found over time).
     """
-    from hardplace import api
     from hardplace.answers import Infeasible
+    from hardplace.api.search_runs import journalling, search_run
+    from hardplace.api.strategies import asked_trials, compared
+    from hardplace.design.exact.evaluator import in_process
     from hardplace.files import write_text
     from hardplace.report.compare import page, show
     from hardplace.report.terminal import infeasible_line
 
     folders.check_writable(out)
-    comparison = api.compare(
-        model, strategies, setting=setting_name, objective=objective, limits=limits_of(area_mm2, limits),
-        devices=devices, batch=batch, seconds=limit_s, evaluations=limit_evaluations, seed=seed,
-        progress=lambda name: say(f"{name} ...", err=True),
-    )  # fmt: skip
+    how: dict[str, Any] = {
+        "setting": setting_name, "objective": objective, "limits": limits_of(area_mm2, limits), "devices": devices,
+        "batch": batch, "gap": 0.001, "seconds": limit_s, "evaluations": limit_evaluations, "seed": seed,
+    }  # fmt: skip
+    trials = asked_trials(model, strategies, **how)
+    beside = {name: how[name] for name in ("seconds", "evaluations", "seed")}
+    kept = journalling(
+        trials.question, trials.ends, file="compare.sqlite", strategies=repr((trials.strategies, beside))
+    )
+    folder = partial(search_folder, kept, out, where, "compare")
+    with options_named(), search_run(kept, in_process(trials.question, trials.ends.gap), folder, **where.how) as work:
+        comparison = compared(
+            trials, {"model": model, "strategies": strategies, **how}, evaluator=work.evaluator,
+            progress=lambda name: say(f"{name} ...", err=True),
+        )  # fmt: skip
     if isinstance(comparison, Infeasible):
         say(f"infeasible: {model}: {infeasible_line(comparison)}", err=True)
         raise SystemExit(INFEASIBLE)
     drawn = page(comparison, folders.command())
 
     def keep() -> None:
-        folder = folders.folder_of(comparison.model, out)
+        folder = work.folder
         comparison.save(folder / "compare.json")
         write_text(folder / "compare.html", drawn)
         if not as_json:

@@ -16,7 +16,7 @@ from hardplace.cli.goal import Asking, asking_options, goal_arguments, limits_of
 from hardplace.cli.printing import give, say, say_json, say_written
 from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.cli.search_shapes import Shaping, check_alone, shape_options
-from hardplace.cli.working import search_folder, where_options
+from hardplace.cli.working import options_named, search_folder, where_options
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -131,14 +131,8 @@ def search(
     check_alone(shaping)
     question = question_of(tuple(api.load(model) for model in models), **chosen, **goal_arguments(asking))
     asked = {"models": list(models), **chosen, **goal_arguments(asking), "gap": gap, "seconds": limit_s}
-    try:
+    with options_named():
         _run(question, ends, asked, out, where, as_json)
-    except BadInput as problem:  # a journal's, which knows no options
-        field, expected = (
-            text.replace("(out)", "(--out)").replace("(fresh)", "(--fresh)")
-            for text in (problem.field, problem.expected)
-        )
-        raise BadInput(field, problem.value, expected) from None
 
 
 def _with_shapes(
@@ -157,17 +151,14 @@ def _with_shapes(
 
     if len(models) > 1:
         raise BadInput(f"--shapes: {len(models)} models: expected one")
-    if where.workers > 1 or where.scheduler is not None:
-        raise BadInput("--shapes: not beside --workers, --scheduler: expected one process")
     if ends.evaluations is not None or ends.exhaustive:
         raise BadInput("--shapes: not beside --evaluations, --exhaustive: expected --seconds, or none of them")
-    if where.fresh:
-        raise BadInput("--shapes: not beside --fresh: it keeps no journal")
     if goal_arguments(asking) != goal_arguments(Asking()):
         raise BadInput(
             "--shapes: expected one model and the objective throughput, without --combine, --weights, --fleet"
         )
-    run(models[0], chosen, shaping, ends, out, partial(_progress_bar, ends.gap), as_json=as_json)
+    with options_named():
+        run(models[0], chosen, shaping, ends, out, where, partial(_progress_bar, ends.gap), as_json=as_json)
 
 
 def _run(
@@ -176,15 +167,20 @@ def _run(
     """Search, print, and write the folder."""
     from hardplace.answers import Infeasible
     from hardplace.api import answered, plain
-    from hardplace.api.search_runs import search_run
+    from hardplace.api.search_runs import journalling, search_run
+    from hardplace.branch_and_bound.loop import deadline_of
+    from hardplace.design.exact.evaluator import in_process
     from hardplace.files import write_text
     from hardplace.report.terminal import infeasible_line
 
     goal = question.goal
     alone = goal.objectives[0] if len(goal.objectives) == len(goal.norms) == 1 else None
-    folder = partial(search_folder, question, ends.gap, out, where)
-    how: dict[str, Any] = {"workers": where.workers, "scheduler": where.scheduler, "fresh": where.fresh}
-    with search_run(question, ends, folder, **how) as work, ExitStack() as writing:
+    kept = journalling(question, ends)
+    evaluator = in_process(question, ends.gap, deadline=deadline_of(ends))
+    with (
+        search_run(kept, evaluator, partial(search_folder, kept, out, where), **where.how) as work,
+        ExitStack() as writing,
+    ):
         with _progress_bar(ends.gap, alone) as report:
             found = answered(question, ends, plain(asked), evaluator=work.evaluator, progress=work.reporting(report))
             writing.enter_context(uninterrupted())

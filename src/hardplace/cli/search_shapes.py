@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,12 @@ from hardplace.cli import folders
 from hardplace.cli.app import INFEASIBLE
 from hardplace.cli.options import by_name, gathered
 from hardplace.cli.printing import give, say, say_json, say_written
+from hardplace.cli.working import search_folder
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
     from hardplace.branch_and_bound.types import StoppingRule
+    from hardplace.cli.working import Where
 
 _SHARE = re.compile(r"(?:±|\+-|\+/-)?\s*([0-9]+(?:\.[0-9]+)?)\s*%")
 
@@ -72,28 +75,47 @@ def check_alone(shaping: Shaping) -> None:
 
 
 def run(
-    model: str, chosen: dict[str, Any], shaping: Shaping, ends: StoppingRule, out: Path | None,
+    model: str, chosen: dict[str, Any], shaping: Shaping, ends: StoppingRule, out: Path | None, where: Where,
     progress: Callable[[], Any], *, as_json: bool,
 ) -> None:  # fmt: skip
     """Search shape, chip and plan of one model; print, and write the folder."""
     from hardplace import api
     from hardplace.answers import Infeasible
+    from hardplace.api.chip_shapes import asked_shapes, codesigned
+    from hardplace.api.search_runs import journalling, search_run
+    from hardplace.branch_and_bound.loop import Deadline
+    from hardplace.design.exact.evaluator import in_process
+    from hardplace.design.question import question_of
     from hardplace.files import write_text
     from hardplace.report.joint import show
     from hardplace.report.joint_page import page
     from hardplace.report.terminal import infeasible_line
 
-    with progress() as report:
-        found = api.codesign(
-            model, within=share_of(shaping.params), freeze=shaping.freeze, ranges=ranges_of(shaping.ranges),
-            raw=shaping.raw, gap=ends.gap, seconds=ends.limit_s, progress=report, **chosen,
-        )  # fmt: skip
+    question = question_of((api.load(model),), **chosen)
+    how: dict[str, Any] = {
+        "within": share_of(shaping.params),
+        "freeze": shaping.freeze,
+        "ranges": ranges_of(shaping.ranges),
+        "raw": shaping.raw,
+    }
+    shapes = asked_shapes(model, **how)
+    kept = journalling(question, ends, file="shapes.sqlite", sought="shapes", shapes=repr(how))
+    evaluator = in_process(question, ends.gap, deadline=Deadline(limit_s=ends.limit_s))
+    folder = partial(search_folder, kept, out, where, "search-shapes")
+    with search_run(kept, evaluator, folder, **where.how) as work:
+        with progress() as report:
+            found = codesigned(
+                question, shapes, ends, {"model": model, **how, **chosen, "gap": ends.gap, "seconds": ends.limit_s},
+                evaluator=work.evaluator, progress=work.reporting(report),
+            )  # fmt: skip
+        if not isinstance(found, Infeasible):
+            work.journal.tell(found.score, found.bound, found.stop.value)
     if isinstance(found, Infeasible):
         say(f"infeasible: {model}: {infeasible_line(found)}", err=True)
         raise SystemExit(INFEASIBLE)
 
     def keep() -> None:
-        folder = folders.folder_of(found.model, out, verb="search-shapes")
+        folder = work.folder
         found.save(folder / "shapes.json")
         write_text(folder / "page.html", page(found, folders.command()))
         if not as_json:

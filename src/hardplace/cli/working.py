@@ -1,10 +1,12 @@
-"""Where a search does its exact evaluations, and its folder: options of `hardplace search`."""
+"""Where a search does its refinements, and its folder: options of `search` and `compare`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +15,7 @@ from hardplace.cli.options import gathered
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
-    from hardplace.design.question import Question
+    from hardplace.api.search_runs import Journalling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,11 @@ class Where:
         if self.scheduler is not None and self.workers > 1:
             raise BadInput("--workers: not beside --scheduler, whose workers do the work; expected one of both")
 
+    @property
+    def how(self) -> dict[str, Any]:
+        """Return the options as `api.search_runs.search_run` takes them."""
+        return {"workers": self.workers, "scheduler": self.scheduler, "fresh": self.fresh}
+
 
 where_options = gathered(
     "where",
@@ -41,18 +48,28 @@ where_options = gathered(
 )
 
 
-def search_folder(question: Question, gap: float, out: Path | None, where: Where) -> Path:
+def search_folder(kept: Journalling, out: Path | None, where: Where, verb: str = "search") -> Path:
     """Return the folder of a search, which its journal or its record says that it is."""
-    from hardplace.design.fingerprint import asked
-    from hardplace.design.journal_rows import FILE, changed
-
-    mine = asked(question, gap=gap)
+    from hardplace.design.journal_rows import changed
 
     def same(folder: Path) -> bool | None:
         if out is not None and where.fresh:
             return None  # its journal is forgotten
-        other = changed(folder / FILE, mine) if (folder / FILE).exists() else None
+        file = folder / kept.file
+        other = changed(file, kept.asked) if file.exists() else None
         return None if other is None else not other
 
-    name = "-".join(one.name for one in question.workloads)
-    return folders.folder_of(name, out, verb="search", asked=mine, same=same)
+    return folders.folder_of("-".join(kept.models), out, verb=verb, asked=kept.asked, same=same)
+
+
+@contextmanager
+def options_named() -> Iterator[None]:
+    """Name options in what a journal refuses, which knows none."""
+    try:
+        yield
+    except BadInput as problem:
+        field, expected = (
+            text.replace("(out)", "(--out)").replace("(fresh)", "(--fresh)")
+            for text in (problem.field, problem.expected)
+        )
+        raise BadInput(field, problem.value, expected) from None

@@ -22,9 +22,8 @@ _SOLVERS = ("ortools", "numpy")  # whose version may change a number in the last
 Fingerprint = dict[str, Any]  # field, e.g. setting.clock_hz, -> a JSON scalar
 
 
-def asked(question: Question, **limits: float | None) -> Fingerprint:
-    """Return the fingerprint of a question: every field, the limits that change its evaluations, and what computes
-    them.
+def asked(question: Question, **more: float | str | None) -> Fingerprint:
+    """Return the fingerprint of a question: every field, what else changes its evaluations, and what computes them.
 
     Long values (a model's layers, the chips of a space) stand as their SHA-256. `code` is the hash of the package's
     sources: an evaluation by another cost model is no evaluation of this one.
@@ -32,7 +31,7 @@ def asked(question: Question, **limits: float | None) -> Fingerprint:
     found: Fingerprint = {"version": __version__, "code": code()}
     found |= {name: metadata.version(name) for name in _SOLVERS}
     _flatten("", question, found)
-    return found | limits
+    return found | more
 
 
 def difference(before: Fingerprint, now: Fingerprint) -> list[str]:

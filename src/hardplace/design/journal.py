@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hardplace.answers import Infeasible
-from hardplace.branch_and_bound.loop import C, Problem, Steps
+from hardplace.branch_and_bound.loop import C, Refinable, Steps
 from hardplace.branch_and_bound.steps import Elsewhere, Here, Pool
-from hardplace.design.exact.evaluator import ChipEvaluator
+from hardplace.design.exact.evaluator import ChipEvaluator, Task
 from hardplace.design.fingerprint import Fingerprint
 from hardplace.design.goals import UNITS, Goal
 from hardplace.design.journal_rows import (
@@ -60,11 +60,15 @@ class Journalled:
             self._journal.put(job, outcome)
         return outcome
 
-    def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
+    def steps(self, problem: Refinable[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
         """Return where refinements are done: on the pool, or in this process."""
         if self._pool is None:
             return Here(problem, self)
         return Elsewhere(problem, self._evaluator, self._pool, self._journal)
+
+    def of(self, tasks: Mapping[str, Task]) -> Journalled:
+        """Return an evaluator of other models with the same journal and workers."""
+        return Journalled(self._journal, self._evaluator.of(tasks), self._pool)
 
 
 class Journal:

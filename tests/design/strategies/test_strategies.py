@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 from hardplace.answers import Infeasible
+from hardplace.branch_and_bound.processes import Processes
 from hardplace.branch_and_bound.types import StoppingRule
+from hardplace.design.exact.evaluator import in_process
+from hardplace.design.fingerprint import asked as fingerprint
 from hardplace.design.goals import Objective
+from hardplace.design.journal import Journalled, journal
 from hardplace.design.question import Question
 from hardplace.design.search.regions import chips_of_section
 from hardplace.design.strategies import phaze, wham
 from hardplace.design.strategies.compare import STRATEGIES, compare
 from hardplace.design.strategies.oracle import Oracle, Spent
-from hardplace.design.strategies.types import Comparison, End, Trial
+from hardplace.design.strategies.types import Certified, Comparison, End, Trial
 from hardplace.design.types import PlanChoices
 from hardplace.files import read
 from hardplace.report.compare import figure, page
@@ -68,6 +72,24 @@ def test_the_same_seed_gives_the_same_trials_and_another_seed_others(compared: C
         return list(oracle.seen)
 
     assert first(1) == first(1) != first(2)
+
+
+def test_processes_give_the_same_certified_search_and_trials(tmp_path: Path) -> None:
+    asked, ends = small(chips=TINY, choices=ONE_PLAN), StoppingRule(gap=0.0, evaluations=3)
+    here = compare(asked, ("phaze", "random"), ends, seed=1)
+    with Processes(2) as pool, journal(tmp_path / "compare.sqlite", fingerprint(asked, gap=0.0), "", "") as kept:
+        there = compare(
+            asked, ("phaze", "random"), ends, seed=1, evaluator=Journalled(kept, in_process(asked, 0.0), pool)
+        )
+        assert kept._connection.execute("SELECT count(*) FROM evaluations").fetchone() > (0,)
+    assert isinstance(here, Comparison)
+    assert isinstance(there, Comparison)
+    assert [timeless(one) for one in there.trials] == [timeless(one) for one in here.trials]
+    assert timeless_search(there) == timeless_search(here)
+
+
+def timeless_search(found: Comparison) -> Certified:
+    return replace(found.certified, seconds=0.0, way=tuple(replace(one, seconds=0.0) for one in found.certified.way))
 
 
 @pytest.mark.parametrize("name", ["random", "bayesian"])

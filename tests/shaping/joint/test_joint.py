@@ -20,7 +20,7 @@ from hardplace.errors import BadInput
 from hardplace.hardware.settings import setting, with_devices
 from hardplace.hardware.space_files import space
 from hardplace.hardware.types import Budget
-from hardplace.shaping.joint.answer import jointly, loose, only, reshapes_of
+from hardplace.shaping.joint.answer import asked_shapes, jointly, loose, only, reshapes_of
 from hardplace.shaping.joint.bounds import Plans, layer_s, most_samples_per_s
 from hardplace.shaping.joint.boxes import places_of
 from hardplace.shaping.joint.candidates import Reshapes
@@ -178,7 +178,9 @@ def test_joint_search_is_exhaustive_search(raw: bool) -> None:
 def test_the_answer_holds_what_each_choice_alone_gives() -> None:
     model = model_named("gpt2-xl", None)
     question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
-    found = jointly(model, question, asked("layers=44:52:4", "hidden=1536:1664:128"), StoppingRule(gap=0.01))
+    found = jointly(
+        asked_shapes(model, asked("layers=44:52:4", "hidden=1536:1664:128")), question, StoppingRule(gap=0.01)
+    )
     assert isinstance(found, ShapeDesignResult)
     assert found.base.changes == ()
     assert found.base.score <= found.then_shape.score * (1 + 1e-9) <= found.best.score * (1 + 2e-9)
@@ -207,7 +209,9 @@ def test_the_best_is_evaluated_where_its_search_is_not_laid_out_in_time() -> Non
 
 def test_a_time_limit_gives_the_best_so_far() -> None:
     model, _ = model_of("gpt2-xl")
-    found = jointly(model, question_of("gpt2-xl"), asked("layers=40:56:1"), StoppingRule(gap=0.0, limit_s=4.0))
+    found = jointly(
+        asked_shapes(model, asked("layers=40:56:1")), question_of("gpt2-xl"), StoppingRule(gap=0.0, limit_s=4.0)
+    )
     assert isinstance(found, ShapeDesignResult)
     assert found.stop is Stop.SECONDS
     assert found.bound > found.score > 0
@@ -220,7 +224,7 @@ def test_a_time_limit_before_anything_is_reached_is_bad_input(bytes_: float) -> 
     question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
     question = replace(question, choices=replace(question.choices, memory_bytes=(bytes_,)))
     with pytest.raises(BadInput, match="time limit before any plan was reached"):
-        jointly(model, question, asked("layers=44:52:4"), StoppingRule(gap=0.0, limit_s=1e-9))
+        jointly(asked_shapes(model, asked("layers=44:52:4")), question, StoppingRule(gap=0.0, limit_s=1e-9))
 
 
 @pytest.mark.parametrize("name", ["bert-large", "mixtral-8x7b"])
@@ -256,7 +260,7 @@ def test_an_interrupt_gives_the_best_so_far_with_its_bound() -> None:
 
     question = question_of("gpt2-xl", micro_batches=(1,), widths=(1,))
     wanted = asked("layers=44:52:4", "hidden=1536:1664:128")
-    found = jointly(model_named("gpt2-xl", None), question, wanted, StoppingRule(gap=0.0), report=report)
+    found = jointly(asked_shapes(model_named("gpt2-xl", None), wanted), question, StoppingRule(gap=0.0), report=report)
     assert isinstance(found, ShapeDesignResult)
     assert found.stop is Stop.INTERRUPTED
     assert found.bound >= found.score >= found.base.score > 0

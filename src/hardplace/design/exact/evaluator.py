@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
-from hardplace.branch_and_bound.loop import C, Deadline, Evaluator, Problem, Steps
+from hardplace.branch_and_bound.loop import C, Deadline, Evaluator, Refinable, Steps
 from hardplace.branch_and_bound.steps import Here
 from hardplace.design.exact.evaluate import evaluate
 from hardplace.design.exact.layer_kernels import LayerKernels, kernels_of
@@ -23,8 +23,6 @@ from hardplace.hardware.types import Accelerator, NetworkLevel, Setting
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Workload
 
-ChipEvaluator = Evaluator[Job, Outcome]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -37,6 +35,13 @@ class Task:
 
     workload: Workload
     setting: Setting
+
+
+class ChipEvaluator(Evaluator[Job, Outcome], Protocol):
+    """Evaluates jobs of the models that it has tasks of."""
+
+    def of(self, tasks: Mapping[str, Task]) -> ChipEvaluator:
+        """Return one that evaluates in the same place jobs of other models, by their names."""
 
 
 @dataclass
@@ -59,9 +64,13 @@ class InProcess:
         default_factory=dict, init=False
     )
 
-    def steps(self, problem: Problem[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
+    def steps(self, problem: Refinable[C, Job, Outcome]) -> Steps[C, Job, Outcome]:
         """Return refinements in this process."""
         return Here(problem, self)
+
+    def of(self, tasks: Mapping[str, Task]) -> InProcess:
+        """Return an evaluator in this process of other models."""
+        return replace(self, tasks=tasks)
 
     def evaluate(self, job: Job) -> Outcome:
         """Return the best plan of the job's family on its chip, or what every plan lacks."""

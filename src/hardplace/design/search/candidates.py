@@ -158,6 +158,9 @@ class Reached:
     plans: tuple[ReachedPlan | None, ...]
 
 
+Candidate = BoxCandidate | ChipBlock | ChipCandidate
+
+
 @dataclass(slots=True)
 class Count:
     """Candidates (chips times families) and seconds of one level of refinement."""
@@ -182,6 +185,15 @@ class SearchCounts:
     beyond: int = 0
     excluded: Excluded = field(default_factory=Excluded)
     within: float = 0.0
+
+    def discard(self, candidate: Candidate, families: int) -> None:
+        """Count a candidate with so many plan families that was pruned in the heap, by the bound that put it there."""
+        if isinstance(candidate, BoxCandidate):
+            self.levels[Refinement.BOX].discarded += candidate.chips * families
+        elif isinstance(candidate, ChipBlock):
+            self.levels[Refinement.PARTS].discarded += candidate.places.shape[1] * families
+        else:
+            self.levels[Refinement.SCHEDULE_BOUNDS].discarded += families
 
     def add(self, other: SearchCounts) -> None:
         """Add the counts of a refinement done elsewhere."""

@@ -27,6 +27,7 @@ from hardplace.design.search.blocks import scheduled
 from hardplace.design.search.candidates import (
     LEVEL_NAMES,
     BoxCandidate,
+    Candidate,
     ChipBlock,
     ChipCandidate,
     Count,
@@ -49,7 +50,6 @@ from hardplace.hardware.chip_pricer import Preset
 from hardplace.hardware.space import corners
 
 _BANDED = {Objective.THROUGHPUT, Objective.TDP}  # objectives that both bound one another
-Candidate = BoxCandidate | ChipBlock | ChipCandidate
 
 
 @dataclass
@@ -120,7 +120,7 @@ class DesignSearch:
     def roots(self) -> Iterator[tuple[Scores, Candidate]]:
         """Yield the box of all chips of each section in which every model has a plan that fits."""
         for scores, box in self._boxes():
-            self._tally.levels[Refinement.BOX].entered += box.chips * self._families(box.section)
+            self._tally.levels[Refinement.BOX].entered += box.chips * self.families(box.section)
             yield scores, box
 
     def _boxes(self) -> Iterator[tuple[Scores, BoxCandidate]]:
@@ -156,7 +156,7 @@ class DesignSearch:
     def _refined(
         self, scoring: Scoring, tally: SearchCounts, candidate: Candidate, outcome: Outcome | None
     ) -> tuple[Refinement, Sequence[tuple[Scores, Candidate | None]]]:
-        families = self._families(candidate.section)
+        families = self.families(candidate.section)
         if isinstance(candidate, BoxCandidate):
             if not (scoring.front.points or self.question.goal.shared):
                 dive(scoring, candidate, self.deadline.check)
@@ -180,7 +180,7 @@ class DesignSearch:
 
     def _priced(self, scoring: Scoring, tally: SearchCounts, block: ChipBlock) -> Sequence[tuple[Scores, Candidate]]:
         """Return the chips of a block, with bounds from scheduled kernels, that may matter."""
-        families = self._families(block.section)
+        families = self.families(block.section)
         count = tally.levels[Refinement.SCHEDULE_BOUNDS]
         if self.several:
             found = spread(scoring, block, self.deadline.check)
@@ -208,13 +208,7 @@ class DesignSearch:
 
     def discard(self, candidate: Candidate) -> None:
         """Count a candidate that was pruned in the heap, by the bound that put it there."""
-        families = self._families(candidate.section)
-        if isinstance(candidate, BoxCandidate):
-            self._tally.levels[Refinement.BOX].discarded += candidate.chips * families
-        elif isinstance(candidate, ChipBlock):
-            self._tally.levels[Refinement.PARTS].discarded += candidate.places.shape[1] * families
-        else:
-            self._tally.levels[Refinement.SCHEDULE_BOUNDS].discarded += families
+        self._tally.discard(candidate, self.families(candidate.section))
 
     @property
     def counts(self) -> SearchCounts:
@@ -249,7 +243,8 @@ class DesignSearch:
         """Return the outcome of an exact evaluation."""
         return self._evaluator.evaluate(job)
 
-    def _families(self, section: int) -> int:
+    def families(self, section: int) -> int:
+        """Return how many plan families may fit in a section, of all models."""
         return sum(len(there.families) for there in self.scoring.there[section])
 
     def _found(self, ended: Ended) -> SearchOutcome:
@@ -262,7 +257,7 @@ class DesignSearch:
         scores = tuple(ones.reached_scores(self.scoring, one.costs, one.plans) for one in reached)
         chips = self.question.space.chips
         every = sum(
-            self.question.space.whole.size * self._families(index) for index in range(len(self.scoring.sections))
+            self.question.space.whole.size * self.families(index) for index in range(len(self.scoring.sections))
         )
         levels = tuple(
             RefinementLevel(name=LEVEL_NAMES[stage], entered=one.entered, discarded=one.discarded, seconds=one.seconds)

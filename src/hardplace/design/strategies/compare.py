@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from hardplace.answers import Infeasible
+from hardplace.branch_and_bound.front import Front
+from hardplace.branch_and_bound.loop import Refined
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.answer import explored
+from hardplace.design.exact.evaluator import ChipEvaluator, in_process
 from hardplace.design.notes import notes
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import SearchOutcome, evaluated
@@ -16,7 +21,7 @@ from hardplace.design.search.explore import DesignSearch
 from hardplace.design.strategies import bayesian, phaze, random, wham
 from hardplace.design.strategies.oracle import Oracle, Spent
 from hardplace.design.strategies.types import Certified, Comparison, End, Point, Trial
-from hardplace.design.types import Evaluation
+from hardplace.design.types import Evaluation, Outcome
 from hardplace.errors import BadInput
 from hardplace.units import GIB
 from hardplace.version import __version__
@@ -30,25 +35,32 @@ def compare(
     ends: StoppingRule,
     *,
     seed: int = 0,
+    evaluator: ChipEvaluator | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Comparison | Infeasible:
     """Run the certified search to its gap, then each strategy from scratch within the same limits.
 
     The limits of ends are for the strategies; the certified search runs until its gap, so that it is the optimum that
-    stands beside them. report: called with the name of what begins. Returns what every candidate lacks if that is all.
+    stands beside them. On workers each strategy is one piece of work, with all of its limits. evaluator: where the
+    search is refined and strategies run; None: in this process. report: called with the name of what is waited for.
+    Returns what every candidate lacks if that is all.
     """
     tell = report or (lambda name: None)
     tell("certified search")
-    search = DesignSearch(question=question, ends=StoppingRule(gap=ends.gap))
+    there = evaluator or in_process(question, ends.gap)
+    search = DesignSearch(question=question, ends=StoppingRule(gap=ends.gap), evaluator=there)
     if question.space.memories or question.space.links_bytes_per_s or len(question.workloads) != 1:
         raise BadInput("compare: expected one model and a space with one memory and one kind of link")
     found = explored(search)
     if isinstance(found, Infeasible):
         return found
     trials = []
-    for name in names:
+    steps = there.steps(_Trials(question, ends, seed))
+    for number, name in enumerate(names):
+        steps.start(number, name, ())
+    for number, name in enumerate(names):
         tell(name)
-        trials.append(_trial(question, name, ends, seed))
+        trials.append(steps.finish(number).refined.tally)
     return Comparison(
         version=__version__,
         model=question.workloads[0].name,
@@ -87,6 +99,23 @@ def _certified(found: SearchOutcome) -> Certified:
         stop=found.stop.value,
         way=(*way, last),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Trials:
+    """Strategies as refinements that leave nothing: the tally of each is its trial, with exact evaluations of its own,
+    since its seconds count."""
+
+    question: Question
+    ends: StoppingRule
+    seed: int
+
+    def job(self, candidate: str) -> None:
+        """Return no exact evaluation that is needed before."""
+
+    def refine(self, candidate: str, outcome: Outcome | None, front: Front[Any]) -> Refined[str]:
+        """Run a strategy, by its name."""
+        return Refined(left=(), offers=(), tally=_trial(self.question, candidate, self.ends, self.seed))
 
 
 def _trial(question: Question, name: str, ends: StoppingRule, seed: int) -> Trial:

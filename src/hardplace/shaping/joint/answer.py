@@ -13,6 +13,7 @@ from hardplace.branch_and_bound.front import Front
 from hardplace.branch_and_bound.loop import Deadline, TimeUp
 from hardplace.branch_and_bound.types import LIMITS, Progress, Stop, StoppingRule
 from hardplace.design.answer import explored, too_early, undecided
+from hardplace.design.exact.evaluator import ChipEvaluator
 from hardplace.design.goals import Objective
 from hardplace.design.notes import notes
 from hardplace.design.question import Question
@@ -39,23 +40,50 @@ QUANTUM = 128  # what widths are multiples of, unless they are asked for: the co
 MOST = 20_000  # shapes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedShapes:
+    """The shapes of a question.
+
+    Attributes:
+        model: The model, as a shape and a recording.
+        query: What shapes are searched.
+        raw: Score by samples a second; else times the parameters trained.
+        found: The shapes within the budget of parameters.
+        reshapes: What their scores are weighted by, and how their Workloads are made.
+    """
+
+    model: ShapeSource
+    query: ShapeQuery
+    raw: bool
+    found: ShapeSpace
+    reshapes: Reshapes
+
+
+def asked_shapes(model: ShapeSource, query: ShapeQuery, *, raw: bool = False) -> AskedShapes:
+    """Return the shapes that a query asks of a model.
+
+    Raises:
+        BadInput: For a model that is no recorded dense decoder, and too many shapes.
+    """
+    found, reshapes = reshapes_of(model, query, raw=raw)
+    return AskedShapes(model=model, query=query, raw=raw, found=found, reshapes=reshapes)
+
+
 def jointly(
-    model: ShapeSource, question: Question, asked: ShapeQuery, ends: StoppingRule, *, raw: bool = False,
-    report: Callable[[Progress], None] | None = None,
+    shapes: AskedShapes, question: Question, ends: StoppingRule, *,
+    report: Callable[[Progress], None] | None = None, evaluator: ChipEvaluator | None = None,
 ) -> ShapeDesignResult | Infeasible:  # fmt: skip
     """Search the best shape, chip and plan, with a certificate.
 
     Args:
-        model: The model, as a shape and a recording.
+        shapes: What shapes are searched.
         question: Question of the model's own workload.
-        asked: What shapes are searched.
         ends: When to stop.
-        raw: Score by samples a second; else times the parameters trained.
         report: Called with each Progress.
+        evaluator: Where refinements are done; None: in this process.
 
     Raises:
-        BadInput: For a model that is no recorded dense decoder, for other objectives than throughput, other ends than a
-            gap and seconds, and too many shapes.
+        BadInput: For other objectives than throughput, and other ends than a gap and seconds.
         KeyboardInterrupt: For an interrupt before a first answer; a later one ends the search with the best so far.
     """
     if ends.evaluations is not None or ends.exhaustive:
@@ -63,10 +91,10 @@ def jointly(
     deadline = Deadline(limit_s=ends.limit_s)
     if question.goal.objectives != (Objective.THROUGHPUT,) or len(question.workloads) > 1:
         raise BadInput("shapes", None, "one model and the objective throughput")
-    found, reshapes = reshapes_of(model, asked, raw=raw)
+    model, asked, found, reshapes = shapes.model, shapes.query, shapes.found, shapes.reshapes
     layouts = layouts_of(question, reshapes)
     try:
-        own = explored(DesignSearch(question=question, ends=ends, within=deadline))
+        own = explored(DesignSearch(question=question, ends=ends, within=deadline, evaluator=evaluator))
     except TimeUp:
         raise too_early(Stop.SECONDS, "any plan was reached") from None
     start = None
@@ -76,6 +104,7 @@ def jointly(
             deadline.limit_s = 0.0
     joint = Joint(
         question=question, reshapes=reshapes, ends=ends, within=deadline, report=report, start=start, layouts=layouts,
+        evaluator=evaluator,
     )  # fmt: skip
     ended = joint.run()
     if ended.best is None and ended.ended.stop is Stop.SCHEDULES:
@@ -95,7 +124,13 @@ def jointly(
     if ended.ended.stop not in LIMITS:
         alone = replace(question, space=only(question.space, base.evaluation.chip))
         on_chip = Joint(
-            question=alone, reshapes=reshapes, ends=ends, within=deadline, start=start, layouts=layouts
+            question=alone,
+            reshapes=reshapes,
+            ends=ends,
+            within=deadline,
+            start=start,
+            layouts=layouts,
+            evaluator=evaluator,
         ).run()
         if on_chip.best is not None and on_chip.evaluation is not None:
             then = listing.fitted(on_chip.best.row, on_chip.evaluation)
@@ -108,7 +143,7 @@ def jointly(
         sequence_length=question.workloads[0].sequence_length,
         setting=question.setting.name,
         space=label_of(question.space),
-        raw=raw,
+        raw=shapes.raw,
         share=asked.share,
         frozen=asked.frozen,
         mlp_step=found.mlp_step,

@@ -67,12 +67,22 @@ def places_of(question: Question) -> tuple[SectionChips, ...]:
 
 @dataclass(kw_only=True)
 class Layouts:
-    """How shapes are sharded and fused, by one of them; kept, since only kernels depend on the micro-batch."""
+    """How shapes are sharded and fused, by one of them; kept, since only kernels depend on the micro-batch.
+
+    make: gives the Workload of a shape.
+    """
 
     reshaping: Reshaping
-    workload: Callable[[int], Workload]
+    make: Callable[[int], Workload]
     cycles: Mapping[str, int]
+    _made: dict[int, Workload] = field(default_factory=dict, init=False)
     _known: dict[tuple[int, int], tuple[SymbolicLayout, ...] | None] = field(default_factory=dict, init=False)
+
+    def workload(self, row: int) -> Workload:
+        """Return the Workload of a shape, made once."""
+        if row not in self._made:
+            self._made[row] = self.make(row)
+        return self._made[row]
 
     def of(self, row: int, group: Group) -> tuple[SymbolicLayout, ...] | None:
         """Return embedding, block and head of the shapes that are like one of them; None if they cannot be told."""

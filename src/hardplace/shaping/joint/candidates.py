@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.loop import Ended
 from hardplace.design.question import Question
-from hardplace.design.search.candidates import Reached
-from hardplace.design.search.explore import Candidate
+from hardplace.design.search.candidates import Candidate, Reached, SearchCounts
 from hardplace.design.search.layout import Group
 from hardplace.design.types import Evaluation, RefinementLevel
 from hardplace.ndtypes import Floats, Ints
@@ -43,10 +41,8 @@ class Reshapes:
 
 
 def layouts_of(question: Question, reshapes: Reshapes) -> Layouts:
-    """Return how shapes are laid out, with nothing laid out yet; workloads are made once."""
-    return Layouts(
-        reshaping=reshapes.reshaping, workload=cache(reshapes.workload), cycles=question.setting.function_cycles
-    )
+    """Return how shapes are laid out, with nothing laid out yet."""
+    return Layouts(reshaping=reshapes.reshaping, make=reshapes.workload, cycles=question.setting.function_cycles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +64,12 @@ class Unopened:
 
 @dataclass(frozen=True, slots=True)
 class Inner:
-    """A candidate of the search of one shape with one group of plans."""
+    """A candidate of the search of one shape with one group of plans. families: of plans that may fit it there."""
 
     row: int
     group: Group
     candidate: Candidate
+    families: int
 
 
 Element = Grouped | Unopened | Inner
@@ -85,6 +82,33 @@ class Best:
     row: int
     group: Group
     reached: Reached
+
+
+@dataclass(slots=True)
+class JointCounts:
+    """What refinements counted.
+
+    Attributes:
+        search: Counts of the searches of single shapes.
+        opened: Shapes and groups that were laid out.
+        shortages: What is short, of each that does not fit.
+        shapes_s: Wall-clock seconds of bounding shapes.
+        laying_out_s: Wall-clock seconds of laying them out.
+    """
+
+    search: SearchCounts = field(default_factory=SearchCounts)
+    opened: set[tuple[int, Group]] = field(default_factory=set)
+    shortages: list[Infeasible] = field(default_factory=list)
+    shapes_s: float = 0.0
+    laying_out_s: float = 0.0
+
+    def add(self, other: JointCounts) -> None:
+        """Add the counts of a refinement done elsewhere."""
+        self.search.add(other.search)
+        self.opened |= other.opened
+        self.shortages += other.shortages
+        self.shapes_s += other.shapes_s
+        self.laying_out_s += other.laying_out_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
