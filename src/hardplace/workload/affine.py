@@ -43,7 +43,11 @@ def product(sizes: Iterable[Affine]) -> Affine:
 
 def line(value: Callable[[int], int]) -> Affine:
     """Return a number that is affine in the micro-batch by what it is at two sizes of it."""
-    low, high = value(2), value(3)
+    return between(value(2), value(3))
+
+
+def between(low: int, high: int) -> Affine:
+    """Return a number that is affine in the micro-batch by what it is at two samples and at three."""
     factor = high - low
     return Affine(low - 2 * factor, factor)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 
-from hardplace.workload.affine import line
+from hardplace.workload.affine import between
 from hardplace.workload.linear_scan import CHUNK, DELTA, LINEAR, RECURRENCE, scan_product_flops
 from hardplace.workload.scan import scan_flops
 from hardplace.workload.types import Gradient, Operator, OperatorKind, Phase, Tensor
@@ -196,20 +195,21 @@ def flops_of(kind: OperatorKind, name: str, dims: tuple[int, ...]) -> int:
 def sized(operator: Operator, tensors: Sequence[Tensor]) -> Operator:
     """Return an operator with the dimensions and FLOPs that its tensors' shapes give, as recording computes them."""
 
-    @cache
     def dims(micro_batch: int) -> tuple[int, ...]:
         reads, writes = (
-            [tuple(size.at(micro_batch) for size in tensors[index].shape) for index in indices]
+            [tuple([size.at(micro_batch) for size in tensors[index].shape]) for index in indices]
             for indices in (operator.reads, operator.writes)
         )
         if operator.kind is OperatorKind.CONVOLUTION:
             return _cut_convolution(operator, micro_batch, reads, writes)
         return dims_of(operator.kind, operator.name, reads, writes)
 
+    low, high = dims(2), dims(3)
+    flops = (flops_of(operator.kind, operator.name, size) for size in (low, high))
     return replace(
         operator,
-        dims=tuple(line(lambda size, place=place: dims(size)[place]) for place in range(len(operator.dims))),  # type: ignore[misc]
-        flops=line(lambda size: flops_of(operator.kind, operator.name, dims(size))),
+        dims=tuple([between(low[place], high[place]) for place in range(len(operator.dims))]),
+        flops=between(*flops),
     )
 
 

@@ -123,6 +123,18 @@ class FusedPhase:
         return KernelGraph(layer=layer.name, phase=self.phase, kernels=tuple(kernels))
 
 
+Structure = tuple[object, ...]
+
+
+def structure_of(layer: Layer) -> Structure:
+    """Return all that fusion sees of a layer: kinds and phases of its operators, what they read and write, and roles of
+    storages; no sizes. Layers of one structure are fused alike."""
+    operators = tuple(
+        [(one.kind, one.phase, layer.storages_of(one.reads), layer.storages_of(one.writes)) for one in layer.operators]
+    )
+    return operators, tuple([one.role for one in layer.storages])
+
+
 def fused_phase(layer: Layer, phase: Phase, rules: Fusion = FUSED) -> FusedPhase:
     """Return which operators of a phase of a layer run together, and what passes through memory."""
     chosen = [index for index, operator in enumerate(layer.operators) if operator.phase is phase]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hardplace.cost.kernels.fusion import FusedPhase, fused_phase
+from hardplace.cost.kernels.fusion import FusedPhase, Structure, fused_phase, structure_of
 from hardplace.cost.layers.stream_kind import row_of, stream_of
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork, StreamWork, Work
@@ -59,10 +59,24 @@ class FusedLayer:
         return found
 
 
+class LayerFusion:
+    """Fuses the operators of layers; of those of one structure once, whatever their sizes."""
+
+    def __init__(self) -> None:
+        self._known: dict[Structure, tuple[FusedPhase, FusedPhase]] = {}
+
+    def of(self, layer: Layer) -> FusedLayer:
+        """Return one rank's recorded layer with its operators fused."""
+        structure = structure_of(layer)
+        if structure not in self._known:
+            self._known[structure] = fused_phase(layer, Phase.FORWARD), fused_phase(layer, Phase.BACKWARD)
+        forward, backward = (replace(one, layer=layer) for one in self._known[structure])
+        return FusedLayer(layer=layer, forward=forward, backward=backward, weights=weights_of(layer))
+
+
 def fused_layer(layer: Layer) -> FusedLayer:
     """Return one rank's recorded layer with its operators fused."""
-    forward, backward = (fused_phase(layer, phase) for phase in (Phase.FORWARD, Phase.BACKWARD))
-    return FusedLayer(layer=layer, forward=forward, backward=backward, weights=weights_of(layer))
+    return LayerFusion().of(layer)
 
 
 def layer_work(layer: Layer, micro_batch: int, recompute: Recompute) -> LayerWork:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.cost.layers.recognise import decoder_of
-from hardplace.cost.layers.recorded import FusedLayer, fused_layer
+from hardplace.cost.layers.recorded import FusedLayer, LayerFusion
 from hardplace.cuts import Cuts, cuts_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Node
@@ -96,6 +96,7 @@ class Divisions:
         self._stages: dict[tuple[object, ...], Stages] = {}
         self._fleets: dict[tuple[object, ...], Fleet] = {}
         self._shards = RankShards(workload)
+        self._fusion = LayerFusion()
         self._fused: dict[Layer, FusedLayer] = {}
         self._bytes: dict[tuple[object, ...], list[tuple[DividedBytes, int]]] = {}
         self._fits: dict[tuple[object, ...], Bools] = {}  # the order of the degrees does not matter
@@ -169,7 +170,7 @@ class Divisions:
     def _fusing(self, layer: Layer) -> FusedLayer:
         found = self._fused.get(layer)
         if found is None:
-            found = self._fused[layer] = fused_layer(layer)
+            found = self._fused[layer] = self._fusion.of(layer)
         return found
 
     def _block(self, made: Sequence[FusedLayer], plan: Plan) -> RankLayers:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hardplace.cost.layers.recognise import decoder_of
-from hardplace.cost.layers.recorded import FusedLayer, fused_layer
+from hardplace.cost.layers.recorded import FusedLayer, LayerFusion
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Node
 from hardplace.plans.chain import LayerChain, chain_of
@@ -47,6 +47,7 @@ class AvailableDevices:
         self._decoder = decoder_of(workload)
         self._known: dict[Inside, Known] = {}
         self._shards = RankShards(workload)
+        self._fusion = LayerFusion()
         self._ranks: dict[tuple[int, bool], tuple[FusedLayer, ...]] = {}
         self._chains: dict[tuple[object, ...], LayerChain] = {}
         self._placed: dict[int, Fleet | None] = {}
@@ -119,7 +120,7 @@ class AvailableDevices:
             if self._decoder is None:
                 if key[:2] not in self._ranks:
                     layers = rank_layers(self.workload, plan, self._shards)
-                    self._ranks[key[:2]] = tuple(map(fused_layer, layers))
+                    self._ranks[key[:2]] = tuple(map(self._fusion.of, layers))
                 made = self._ranks[key[:2]]
             self._chains[key] = chain_of(self.workload, made, self._decoder, replace(plan, recompute_layers=again))
         return self._chains[key]

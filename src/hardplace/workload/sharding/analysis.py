@@ -9,6 +9,7 @@ reads them. Where a split cannot go on, the parameter that caused it stays whole
 from __future__ import annotations
 
 from hardplace.workload.sharding.experts import ExpertWalk
+from hardplace.workload.sharding.held import LayerShapes
 from hardplace.workload.sharding.steps import Analysis, Earlier, Fewer, KeepWhole
 from hardplace.workload.sharding.walk import Walk
 from hardplace.workload.types import Group, Layer
@@ -31,11 +32,12 @@ def analyse(layer: Layer, group: Group, parts: int, *, sequence: bool = False, w
     whole = experts_of(layer) if whole_experts else frozenset[int]()
     fewer: dict[int, int] = {}
     early: set[int] = set()
+    known = LayerShapes(layer)
     while True:
         try:
             walk = ExpertWalk if group is Group.EXPERT else Walk
             decided = (whole, fewer, early)
-            return walk(layer, group, parts, decided, sequence=sequence, whole_experts=whole_experts).run()
+            return walk(known, group, parts, decided, sequence=sequence, whole_experts=whole_experts).run()
         except KeepWhole as cause:
             if cause.parameters <= whole:
                 raise AssertionError(f"{layer.name}: {sorted(whole)} are whole already") from None

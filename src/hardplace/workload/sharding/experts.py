@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hardplace.workload.sharding.held import Decided
+from hardplace.workload.sharding.held import Decided, LayerShapes
 from hardplace.workload.sharding.splits import Sent, Split
 from hardplace.workload.sharding.steps import TensorMove
 from hardplace.workload.sharding.walk import Walk
-from hardplace.workload.types import Group, Layer, Operator, OperatorKind
+from hardplace.workload.types import Group, Operator, OperatorKind
 from hardplace.workload.weights import expert_lookups
 
 # Gradients of look-ups, with where they read the looked-up rows and of which rows they are.
@@ -26,10 +26,10 @@ class ExpertWalk(Walk):
     """
 
     def __init__(
-        self, layer: Layer, group: Group, parts: int, decided: Decided, *, sequence: bool, whole_experts: bool
+        self, known: LayerShapes, group: Group, parts: int, decided: Decided, *, sequence: bool, whole_experts: bool
     ) -> None:
-        super().__init__(layer, group, parts, decided, sequence=sequence, whole_experts=whole_experts)
-        self.lookups = [one for one in expert_lookups(layer) if self.shapes[one.reads[0]][0] % parts == 0]
+        super().__init__(known, group, parts, decided, sequence=sequence, whole_experts=whole_experts)
+        self.lookups = [one for one in expert_lookups(known.layer) if self.shapes[one.reads[0]][0] % parts == 0]
         # by the rows that are looked up and the shape of the table: its gradient
         self.tables_by_rows = {(one.reads[1], self.shapes[one.reads[0]]) for one in self.lookups}
 

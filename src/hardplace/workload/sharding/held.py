@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
-from hardplace.workload.affine import GENERIC, elements
+from hardplace.workload.affine import GENERIC
 from hardplace.workload.sharding.splits import Shape, Split, State, moved, reshaped, through
 from hardplace.workload.sharding.steps import KeepWhole
 from hardplace.workload.types import Group, Layer, Operator
 
 # From earlier walks: parameters that stay whole, those cut into fewer parts, operators that read what is gathered.
 Decided = tuple[frozenset[int], dict[int, int], set[int]]
+
+
+class LayerShapes:
+    """Shapes of a layer's tensors, whatever group divides it.
+
+    Attributes:
+        layer: The recorded layer.
+        shapes: Shape of each tensor at the generic micro-batch.
+        sizes: Elements of each tensor.
+        of_storage: Tensors on each storage.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self.shapes: list[Shape] = [tuple([size.at(GENERIC) for size in one.shape]) for one in layer.tensors]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
+        self.of_storage: dict[int, list[int]] = {}
+        for index, tensor in enumerate(layer.tensors):
+            self.of_storage.setdefault(tensor.storage, []).append(index)
 
 
 class TensorSplits:
@@ -29,17 +49,13 @@ class TensorSplits:
         in_products: Parameters (storages) that matrix products use.
     """
 
-    def __init__(self, layer: Layer, group: Group, parts: int, decided: Decided) -> None:
-        self.layer, self.group, self.parts = layer, group, parts
+    def __init__(self, known: LayerShapes, group: Group, parts: int, decided: Decided) -> None:
+        self.layer, self.group, self.parts = known.layer, group, parts
         self.whole, self.fewer, self.early = decided
-        self.shapes: list[Shape] = [tuple(size.at(GENERIC) for size in one.shape) for one in layer.tensors]
-        self.sizes = [elements(one.shape, GENERIC) for one in layer.tensors]
+        self.shapes, self.sizes, self.of_storage = known.shapes, known.sizes, known.of_storage
         self.states: dict[int, State] = {}
         self.open: set[int] = set()  # parameters, and views of them, not yet cut or kept whole
         self.views: dict[int, tuple[int, Operator]] = {}  # of open tensors
-        self.of_storage: dict[int, list[int]] = {}
-        for index, tensor in enumerate(layer.tensors):
-            self.of_storage.setdefault(tensor.storage, []).append(index)
         self.tables: set[Shape] = set()  # shapes of tables cut by row
         self.in_products: set[int] = set()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hardplace.workload.affine import GENERIC
 from hardplace.workload.item_sizes import ITEM_BYTES
-from hardplace.workload.sharding.held import Decided, TensorSplits
+from hardplace.workload.sharding.held import Decided, LayerShapes, TensorSplits
 from hardplace.workload.sharding.splits import PartialSum, Split, State, sequence_split
 from hardplace.workload.sharding.steps import Earlier, KeepWhole, OperatorStep, TensorMove
-from hardplace.workload.types import Group, Layer, Operator, Phase
+from hardplace.workload.types import Group, Operator, Phase
 
 
 class Resharding(TensorSplits):
@@ -25,9 +25,9 @@ class Resharding(TensorSplits):
     operator: Operator  # the one that runs
 
     def __init__(
-        self, layer: Layer, group: Group, parts: int, decided: Decided, *, sequence: bool, whole_experts: bool
+        self, known: LayerShapes, group: Group, parts: int, decided: Decided, *, sequence: bool, whole_experts: bool
     ) -> None:
-        super().__init__(layer, group, parts, decided)
+        super().__init__(known, group, parts, decided)
         self.sequence = sequence
         self.own_tokens = whole_experts or group is Group.CONTEXT
         self.step = OperatorStep()  # of that operator

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from hardplace.workload.affine import Affine, product
-from hardplace.workload.operators import sized
+from hardplace.workload.sharding.rank_sizes import RankSizes
 from hardplace.workload.sharding.rank_tensors import RankTensors
-from hardplace.workload.sharding.splits import local_shape
 from hardplace.workload.sharding.steps import Analysis, TensorMove
 from hardplace.workload.types import Group, Layer, Operator, OperatorKind, Phase, StorageRole, Tensor
 
@@ -16,9 +15,9 @@ from hardplace.workload.types import Group, Layer, Operator, OperatorKind, Phase
 class RankLayer:
     """Writes the rank's layer, operator by operator, by what each group does there."""
 
-    def __init__(self, old: Layer, analyses: tuple[Analysis, ...]) -> None:
-        self.old, self.analyses = old, analyses
-        self.held = RankTensors(old, analyses)
+    def __init__(self, sizes: RankSizes, analyses: tuple[Analysis, ...]) -> None:
+        self.sizes, self.old, self.analyses = sizes, sizes.layer, analyses
+        self.held = RankTensors(sizes, analyses)
         self.operators: list[Operator] = []
         self.biases: dict[int, tuple[int, Operator]] = {}  # by recorded storage of partial sums
         self.gathered: dict[tuple[int, int], int] = {}  # (recorded storage, group) -> storage of the whole copy
@@ -71,13 +70,13 @@ class RankLayer:
                 held.tensor(index, after, copy)
             return
         if move.collective != "all_reduce":
-            here = held.new_storage(StorageRole.ACTIVATION, held.bytes_of(index, after))
+            here = held.new_storage(StorageRole.ACTIVATION, self.sizes.bytes_of(index, after))
             if move.stays:
                 held.replace(old, here)
             else:
                 self.gathered[old, place] = here
         made = held.tensor(index, after, here)
-        size = held.bytes_of(index, before if move.collective == "reduce_scatter" else after)
+        size = self.sizes.bytes_of(index, before if move.collective == "reduce_scatter" else after)
         self._collective(move.collective, size, given, made, phase, module, self.analyses[place].group)
         bias = self.biases.pop(old, None)
         if bias is not None:
@@ -108,31 +107,33 @@ class RankLayer:
         for states, step in zip(held.states, steps, strict=True):
             states.update(zip(operator.reads, step.reads, strict=True))
         allocated = operator.kind is OperatorKind.VIEW and held.unwritten(operator.reads[0])
-        reads = () if allocated else tuple(held.tensor(index, held.now(index)) for index in operator.reads)
+        reads = () if allocated else tuple([held.tensor(index, held.now(index)) for index in operator.reads])
         for states, step in zip(held.states, steps, strict=True):
             states.update(zip(operator.writes, step.writes, strict=True))
         if operator.kind is OperatorKind.VIEW:
             for index in operator.writes if not allocated else ():
                 held.tensor(index, held.now(index), held.tensors[reads[0]].storage)
             return
-        writes = tuple(held.tensor(index, held.now(index)) for index in operator.writes)
+        writes, name = tuple([held.tensor(index, held.now(index)) for index in operator.writes]), operator.name
         if any(step.masked for step in steps):
             reads = self._masked(operator, reads)
-        made = replace(operator, reads=reads, writes=writes)
         if any(step.bias_after for step in steps):
-            made = self._without_bias(operator, made)
-        self.operators.append(sized(made, held.tensors) if self.analyses else made)
+            reads, name = self._without_bias(operator, reads)
+        if self.analyses:
+            self.operators.append(self.sizes.operator(place, name, reads, writes, held.tensors))
+        else:
+            self.operators.append(replace(operator, reads=reads, writes=writes))
         for one, step in zip(self.analyses, steps, strict=True):
             for index in step.added:
                 self._statistics(operator, index, one.group)
 
-    def _without_bias(self, operator: Operator, made: Operator) -> Operator:
-        """Leave out a bias, which is added once the partial sums are added up."""
+    def _without_bias(self, operator: Operator, reads: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+        """Return what an operator reads, and its name, without its bias, which is added once the partial sums are added
+        up."""
         bias = 0 if operator.kind is OperatorKind.MATMUL else 2
         self.biases[self.old.tensors[operator.writes[0]].storage] = (operator.reads[bias], operator)
-        kept = tuple(read for position, read in enumerate(made.reads) if position != bias)
-        name = {"addmm": "mm", "baddbmm": "bmm"}.get(operator.name, operator.name)
-        return replace(made, reads=kept, name=name)
+        kept = tuple(read for position, read in enumerate(reads) if position != bias)
+        return kept, {"addmm": "mm", "baddbmm": "bmm"}.get(operator.name, operator.name)
 
     def _add_bias(self, result: int, bias: int, operator: Operator) -> None:
         size = product(self.held.tensors[result].shape)
@@ -166,7 +167,7 @@ class RankLayer:
 
     def _statistics(self, operator: Operator, index: int, group: Group) -> None:
         """An all-reduce of one 4-byte number a row, for a loss over a cut vocabulary."""
-        shape = local_shape(self.old.tensors[index].shape, self.held.now(index))[:-1]
+        shape = self.sizes.shape(index, self.held.now(index))[:-1]
         size = product((Affine(4, 0), *shape))
         storage = self.held.new_storage(StorageRole.ACTIVATION, size)
         number = self.held.added(Tensor(storage=storage, shape=shape, dtype="float32"))

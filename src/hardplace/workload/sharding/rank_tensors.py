@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hardplace.workload.affine import Affine, elements, line, product
-from hardplace.workload.item_sizes import ITEM_BYTES
-from hardplace.workload.sharding.splits import State, local_shape
+from hardplace.workload.affine import Affine
+from hardplace.workload.sharding.rank_sizes import RankSizes, States
+from hardplace.workload.sharding.splits import State
 from hardplace.workload.sharding.steps import Analysis
-from hardplace.workload.types import Layer, Storage, StorageRole, Tensor
-
-States = tuple[State, ...]  # one of each group
+from hardplace.workload.types import Storage, StorageRole, Tensor
 
 
 class RankTensors:
@@ -25,8 +23,8 @@ class RankTensors:
         number_of: Tensor here of each recorded one in its states.
     """
 
-    def __init__(self, old: Layer, analyses: tuple[Analysis, ...]) -> None:
-        self.old, self.analyses = old, analyses
+    def __init__(self, sizes: RankSizes, analyses: tuple[Analysis, ...]) -> None:
+        self.sizes, self.old, self.analyses = sizes, sizes.layer, analyses
         self.storages: list[Storage] = []
         self.tensors: list[Tensor] = []
         self.states: list[dict[int, State]] = [{} for _ in analyses]  # of recorded tensors, as they are now
@@ -36,16 +34,7 @@ class RankTensors:
 
     def now(self, index: int) -> States:
         """Return the states of a recorded tensor."""
-        return tuple(states.get(index) for states in self.states)
-
-    def local(self, index: int, states: States) -> tuple[Affine, ...]:
-        """Return the rank's shape of a recorded tensor in these states."""
-        return local_shape(self.old.tensors[index].shape, states)
-
-    def bytes_of(self, index: int, states: States) -> Affine:
-        """Return the rank's bytes of a recorded tensor in these states."""
-        item = Affine(ITEM_BYTES[self.old.tensors[index].dtype], 0)
-        return product((item, *self.local(index, states)))
+        return tuple([states.get(index) for states in self.states])
 
     def new_storage(self, role: StorageRole, size: Affine, parameters: int = 0) -> int:
         """Return the number of a storage that is added.
@@ -80,7 +69,7 @@ class RankTensors:
         if found is not None and storage is None:
             return found
         home = self._home(index, states) if storage is None else storage
-        made = Tensor(storage=home, shape=self.local(index, states), dtype=self.old.tensors[index].dtype)
+        made = Tensor(storage=home, shape=self.sizes.shape(index, states), dtype=self.old.tensors[index].dtype)
         number = self._known.setdefault(made, len(self.tensors))
         if number == len(self.tensors):
             self.tensors.append(made)
@@ -102,11 +91,6 @@ class RankTensors:
             if whole.role is StorageRole.PARAMETER:
                 states = tuple(one.parameters[old] for one in self.analyses)
                 index = next(number for number, one in enumerate(self.old.tensors) if one.storage == old)
-            shape, mine = self.old.tensors[index].shape, self.local(index, states)
-
-            def share(total: int, size: int) -> int:
-                return -(-total * elements(mine, size) // max(1, elements(shape, size)))
-
-            size = line(lambda one: share(whole.bytes.at(one), one))
-            self.home[old] = self.new_storage(whole.role, size, share(whole.parameters, 1))
+            mine = self.sizes.share(old, index, states)
+            self.home[old] = self.new_storage(whole.role, mine.bytes, mine.parameters)
         return self.home[old]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hardplace.workload.affine import total
 from hardplace.workload.sharding.analysis import analyse
 from hardplace.workload.sharding.rank_layer import RankLayer
+from hardplace.workload.sharding.rank_sizes import RankSizes
 from hardplace.workload.sharding.steps import Analysis
 from hardplace.workload.types import Gradient, Group, Layer, Parallelism, Shard, Workload
 from hardplace.workload.weights import experts_of
@@ -31,6 +32,7 @@ class RankShards:
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
+        self._rank_sizes = [RankSizes(layer) for layer in workload.layers]
         self._routed = [bool(experts_of(layer)) for layer in workload.layers]
         self._known: dict[Parallelism, Shard] = {}
         self._cut: dict[Parallelism, bool] = {}
@@ -46,7 +48,7 @@ class RankShards:
                 groups = _groups(parallelism, self._routed[number])
                 analyses = tuple(self._analysis(number, group) for group in groups)
                 if (number, groups) not in self._layers:
-                    self._layers[number, groups] = RankLayer(layer, analyses).layer()
+                    self._layers[number, groups] = RankLayer(self._rank_sizes[number], analyses).layer()
                 layers.append(self._layers[number, groups])
                 for one in analyses:
                     if one.group is Group.TENSOR:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hardplace.workload.sharding.held import Decided
+from hardplace.workload.sharding.held import Decided, LayerShapes
 from hardplace.workload.sharding.moves import Resharding
 from hardplace.workload.sharding.rules import RULES
 from hardplace.workload.sharding.splits import DoesNotFit, PartialSum, Split, State, sequence_split
 from hardplace.workload.sharding.steps import Analysis, Fewer, KeepWhole, OperatorStep, TensorMove
-from hardplace.workload.types import Group, Layer, Operator, OperatorKind, Phase, StorageRole
+from hardplace.workload.types import Group, Operator, OperatorKind, Phase, StorageRole
 
 
 class Walk(Resharding):
@@ -17,9 +17,9 @@ class Walk(Resharding):
     """
 
     def __init__(
-        self, layer: Layer, group: Group, parts: int, decided: Decided, *, sequence: bool, whole_experts: bool
+        self, known: LayerShapes, group: Group, parts: int, decided: Decided, *, sequence: bool, whole_experts: bool
     ) -> None:
-        super().__init__(layer, group, parts, decided, sequence=sequence, whole_experts=whole_experts)
+        super().__init__(known, group, parts, decided, sequence=sequence, whole_experts=whole_experts)
         self.seen: set[int] = set()  # tensors that operators have touched
         self._enter()
 
