@@ -5,15 +5,17 @@
 Every counted row with a published memory, of all tables of validation/training: no equation of memory is fitted but
 what BLOOM's allocator loses, so all are runs that the model has not seen. What a source is off is drawn from
 N(0, s^2), s by class from the mean squares of its n sources; the interval of the next source is t(n) s, with Student's
-t, 0.9 one-sided and n degrees of freedom: few sources are a wide interval. Coverage: of each source by the width that
-the others give, sources counting alike; of a class with one source, by the width of all others. Writes the part of
-plans/data/intervals.json and validation/training/memory.md.
+t, 0.9 one-sided and n degrees of freedom: few sources are a wide interval. ATorch's runs are two sources with ZeRO-3:
+as their loop was read, and as plain FSDP, which is what one sees who does not know what a loop holds. Coverage: of each
+source by the width that the others give, sources counting alike; of a class with one source, by the width of all
+others. Writes the part of plans/data/intervals.json and validation/training/memory.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +35,7 @@ from hardplace.plans.intervals import (
     Spread,
     spreads,
 )
-from hardplace.plans.published.rows import as_counted, published_bytes, rows_of
+from hardplace.plans.published.rows import fullest_bytes, published_bytes, rows_of
 from hardplace.plans.published.runs import PublishedRun, run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
 
@@ -41,6 +43,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "validation/training"
 OUT = ROOT / "src/hardplace/plans/data/intervals.json"
 TABLES = ("training.csv", "runs-2026b.csv", "torchtitan.csv", "memory.csv")
+PLAIN = "fsdp-eager"
 # Student's t, 0.9 one-sided, by degrees of freedom (any table of it)
 T90 = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397)
 Errors = dict[str, list[float]]  # logarithms of measured over predicted, by source
@@ -48,7 +51,8 @@ Errors = dict[str, list[float]]  # logarithms of measured over predicted, by sou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRow:
-    """A run with a published memory: errors as its software has it, and as if its software were not known."""
+    """A run with a published memory: errors as its software has it, as if its software were not known, and of a loop
+    that holds more than its software does (`returns_cache`) as if it held none."""
 
     source: str
     software: str
@@ -56,6 +60,7 @@ class MemoryRow:
     sharded: bool
     error: float
     unknown_error: float
+    plain_error: float | None
 
 
 def rows() -> Iterator[MemoryRow]:
@@ -70,7 +75,7 @@ def rows() -> Iterator[MemoryRow]:
 
             def off(one: PublishedRun, row: Mapping[str, str] = row) -> float:
                 found = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one, known))
-                return math.log(published_bytes(row) / max(as_counted(row, stage) for stage in found.memory))
+                return math.log(published_bytes(row) / fullest_bytes(row, found.memory))
 
             yield MemoryRow(
                 source=row["source"].split(" ")[0],
@@ -79,6 +84,9 @@ def rows() -> Iterator[MemoryRow]:
                 sharded=run.plan.zero == 3,
                 error=off(run),
                 unknown_error=off(replace(run, plan=replace(run.plan, software="", backend="", fused_loss=None))),
+                plain_error=off(replace(run, plan=replace(run.plan, software=PLAIN)))
+                if run.plan.habits.returns_cache
+                else None,
             )
 
 
@@ -88,13 +96,15 @@ def half_of(errors: Mapping[str, Sequence[float]]) -> float:
     return T90[min(len(squares), len(T90)) - 1] * math.sqrt(float(np.mean(squares)))
 
 
-def inside_of(errors: Errors, others: Errors) -> dict[str, float]:
+def inside_of(errors: Errors, others: Errors, surest: Errors) -> dict[str, float]:
     """Return the share of each source's rows inside the interval that the other sources of its class give; others: the
-    sources of every class, for a class that has one."""
+    sources of every class, for a class that has one; surest: the class that none is surer than."""
     found = {}
     for source, own in errors.items():
-        left = {name: one for name, one in errors.items() if name != source}
-        half = half_of(left or {name: one for name, one in others.items() if name != source})
+        left, far, near = (
+            {name: one for name, one in each.items() if name != source} for each in (errors, others, surest)
+        )
+        half = max(half_of(left or far), half_of(near))
         found[source] = float(np.mean(np.abs(own) <= half))
     return found
 
@@ -111,6 +121,8 @@ def main() -> None:
         kinds = [MEMORY_SHARDED if one.sharded else MEMORY_KNOWN] * bool(one.software) + [MEMORY_MIXTURE] * one.experts
         for kind in kinds:
             classes.setdefault(kind, {}).setdefault(one.source, []).append(one.error)
+        if one.plain_error is not None:
+            classes.setdefault(MEMORY_SHARDED, {}).setdefault(f"{one.source} as {PLAIN}", []).append(one.plain_error)
         classes.setdefault(MEMORY_OTHER, {}).setdefault(one.source, []).append(one.unknown_error)
         everything.setdefault(one.source, []).append(one.error)
     memory, lines = (
@@ -124,13 +136,15 @@ def main() -> None:
     )
     for kind in (MEMORY_KNOWN, MEMORY_MIXTURE, MEMORY_SHARDED, MEMORY_OTHER):
         errors = classes[kind]
-        half, inside = half_of(errors), inside_of(errors, everything)
+        half, inside = half_of(errors), inside_of(errors, everything, classes[MEMORY_KNOWN])
         half = max(half, half_of(classes[MEMORY_KNOWN]))  # no class is surer than what is known
         count, coverage = sum(map(len, errors.values())), float(np.mean(list(inside.values())))
         memory[kind] = Spread(
             half=float(f"{half:.3g}"), rows=count, sources=len(errors), coverage=float(f"{coverage:.2g}")
         )
-        shares = ", ".join(f"{source.rpartition('/')[2].partition('@')[0]} {one:.0%}" for source, one in inside.items())
+        shares = ", ".join(
+            f"{re.sub('@[0-9a-f]+', '', source.rpartition('/')[2])} {one:.0%}" for source, one in inside.items()
+        )
         lines.append(f"| {kind} | {count} | {len(errors)} | x {math.exp(half):.2f} | {coverage:.0%}: {shares} |")
     print("\n".join(lines))
     if not asked.dry:

@@ -266,6 +266,8 @@ def held(stage: Sequence[LayerWork], twice: WeightSizes, again_bytes: float) -> 
         saved_bytes=sum(one.saved_bytes for one in stage) - again_bytes,
         logits_bytes=sum(one.logits_bytes for one in stage),
         working_bytes=float(max(one.working_bytes for one in stage)),
+        passing_bytes=sum(one.passing_bytes for one in stage),
+        lingering_bytes=sum(one.lingering_bytes for one in stage),
         largest_parameters=max(sum(one.weights[:4]) for one in stage),
         largest_trained_parameters=max(sum(one.weights[:2]) for one in stage),
         largest_packed_bytes=max(sum(one.weights[4:]) for one in stage),

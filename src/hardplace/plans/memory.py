@@ -57,6 +57,8 @@ class StageContents:
         packed_bytes: Bytes of quantised dense weights, as they are stored.
         expert_packed_bytes: Bytes of quantised experts.
         largest_packed_bytes: Quantised bytes of the layer that has most.
+        passing_bytes: Of the logits and loss, what is freed before the backward pass of the last layer.
+        lingering_bytes: What the last step left that is held until the forward pass has ended.
     """
 
     parameters: int
@@ -72,12 +74,14 @@ class StageContents:
     packed_bytes: int = 0
     expert_packed_bytes: int = 0
     largest_packed_bytes: int = 0
+    passing_bytes: float = 0.0
+    lingering_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMemory:
     """Memory of one stage on one device at its fullest moment: the first backward pass, with all micro-batches in
-    flight.
+    flight, or, where the last step's outputs are still held, the end of the forward pass.
 
     Attributes:
         weights_bytes: Weights, trained, frozen and quantised, as ZeRO-3 divides them.
@@ -152,14 +156,25 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
     states = 0.0 if plan.offload else divided(1, state_bytes(plan) - own, *trained)
     flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
     # Gradients before they are scattered; ZeRO-3: layers in use and gathered ahead; pipelines: a tensor each way.
-    gathered, habits = 0.0, plan.habits
+    gathered, scattered, habits = 0.0, 0.0, plan.habits
     if over > 1 and plan.zero >= 2:
-        gathered = habits.gradient_layers * gradient * held.largest_trained_parameters
+        scattered = habits.gradient_layers * gradient * held.largest_trained_parameters
     if over > 1 and plan.zero == 3:
-        gathered += habits.gathered_layers * (weight * held.largest_parameters + held.largest_packed_bytes)
+        gathered = habits.gathered_layers * (weight * held.largest_parameters + held.largest_packed_bytes)
     wide = weight / 2.0  # activations in fp32
     hops = 2.0 * wide * held.boundary_bytes if plan.pipeline > 1 else 0.0
-    kept = tuple(wide * one for one in (flight * held.saved_bytes, held.logits_bytes, held.working_bytes))
+    saved, working = flight * held.saved_bytes, held.working_bytes
+    if habits.loss_passes:  # a layer's backward pass begins when the loss's has ended
+        working = 0.0 + (working - held.passing_bytes) * (working > held.passing_bytes)
+    if habits.returns_cache:
+        # The end of the forward pass: nothing of a backward pass yet, the last step's outputs beside this one's.
+        absent = gradients if plan.micro_batches == 1 else 0.0
+        ended = 1.0 * (wide * held.lingering_bytes > wide * working + scattered + absent)
+        saved = saved + ended * held.lingering_bytes
+        working, scattered = (1.0 - ended) * working, (1.0 - ended) * scattered
+        gradients = gradients - ended * absent
+    gathered += scattered
+    kept = tuple(wide * one for one in (saved, held.logits_bytes, working))
     return StageMemory(
         weights_bytes=weights,
         gradients_bytes=gradients,

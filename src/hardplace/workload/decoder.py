@@ -84,7 +84,8 @@ class Degrees:
     tokens come permuted from the exchange (HybridEP). fused_experts: activation and casts in the experts' products.
     fused_loss: the loss is one kernel that keeps the 16-bit logits alone; loss_bytes: of an element of the logits, what
     it holds at its peak otherwise. autograd: products keep their inputs as they ran on them, in 16 bit and gathered.
-    stops_early: full recompute ends with the last thing that the backward pass needs.
+    stops_early: full recompute ends with the last thing that the backward pass needs. loss_passes, eager and
+    returns_cache as `cost.layers.software.Software` has them.
     """
 
     tensor: int = 1
@@ -99,6 +100,9 @@ class Degrees:
     dropout: bool = False
     fused_loss: bool = False
     loss_bytes: int = 6
+    loss_passes: int = 0
+    eager: bool = False
+    returns_cache: bool = False
     autograd: bool = False
     modules: tuple[str, ...] = ()
     routing_launches: int = 1

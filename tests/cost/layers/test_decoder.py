@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -213,6 +214,36 @@ def test_full_recompute_that_stops_early_equals_torch() -> None:
     mixture = replace(shape, experts=Experts(count=8, chosen=2, ffn=1024))
     kept = block(mixture, Degrees(stops_early=True), Recompute.FULL)
     assert kept.again == kept.forward  # the router weighs what the last product gives
+
+
+def test_what_eager_modules_keep_is_what_autograd_keeps_of_hugging_faces_layer() -> None:
+    """A Llama layer of the library in bf16: fp32 copies of the norms' inputs, what they give before their weights, the
+    activation beside its product. Row statistics (a mean square of each norm, attention's sums) are not counted."""
+    tokens, hidden, ffn, heads = 64, 256, 512, 4
+    fields = {"hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": 1, "num_attention_heads": heads}
+    config = transformers.LlamaConfig(**fields, vocab_size=64, attn_implementation="sdpa")
+    model = transformers.models.llama.modeling_llama
+    layer = model.LlamaDecoderLayer(config, 0).bfloat16()
+    inputs = torch.randn(1, tokens, hidden, dtype=torch.bfloat16, requires_grad=True)
+    angles = model.LlamaRotaryEmbedding(config)(inputs, torch.arange(tokens)[None])
+    own = {one.untyped_storage().data_ptr() for one in (*layer.parameters(), *angles)}
+    kept: dict[int, int] = {}
+
+    def pack(one: torch.Tensor) -> torch.Tensor:
+        kept[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
+        return one
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
+        out = layer(inputs, position_embeddings=angles)
+    assert out.requires_grad
+    rows = 4 * tokens * (2 + heads)
+    found = sum(size for at, size in kept.items() if at not in own) - rows
+    shape = DecoderShape(
+        layers=1, hidden=hidden, heads=heads, kv_heads=heads, head_dim=hidden // heads, ffn=ffn, vocab=64,
+        sequence=tokens, gated=True,
+    )  # fmt: skip
+    assert block(shape, Degrees(eager=True), Recompute.NONE).saved_bytes == found
+    assert block(shape, Degrees(), Recompute.NONE).saved_bytes == found - tokens * (8 * hidden + 2 * ffn)
 
 
 def test_full_recompute_runs_a_product_again_that_a_norm_reads() -> None:

@@ -79,6 +79,18 @@ def test_ends_of_software_that_broadcasts_whole_tensors_are_bounded():
     assert not found.wrong
 
 
+def test_memory_of_a_loop_that_holds_the_last_steps_outputs_is_bounded():
+    """Its fullest moment may be the end of the forward pass; the memory lets some of the plans fit."""
+    held = {
+        "software": ("atorch", "fsdp-eager", "deepspeed"), "micro_batch": (1, 2, 4), "virtual": (1,), "zero": (1, 3),
+        "schedule": (PipelineSchedule.ONE_F_ONE_B,), "recompute": (Recompute.NONE, Recompute.FULL),
+    }  # fmt: skip
+    tight = [(replace(A100, memory_bytes=22 * 2**30), replace(node("dgx-a100"), levels=PAIRS.levels), 4)]
+    found = checked(Asked(short_model("llama2-7b", 4), tight, 8, held), random.Random(0))
+    assert found.plans
+    assert not found.wrong
+
+
 def test_a_plan_that_was_interrupted_stays_in_the_bound():
     """Stopped at any moment after the first plan, the bound is not above the optimum."""
     question = short_model("llama2-7b", 6), [(H100, node("dgx-h100"), 4)], PlanSpace(global_batch=32)

@@ -46,6 +46,7 @@ class Builder:
         self.tokens = degrees.micro_batch * shape.sequence // degrees.context
         self.kept_share = 0.5 if degrees.low and not degrees.autograd else 1.0  # of the bytes of a linear layer's input
         self.local = self.tokens // (degrees.tensor if degrees.sequence else 1)
+        self.unfused = degrees.eager and shape.gated  # RMS norms and gated MLPs as Hugging Face's modules
 
     def add(self, forward: list[Work], backward: list[Work], saved_bytes: float = 0.0) -> None:
         """Add work, its backward, and what it keeps."""
@@ -110,10 +111,12 @@ class Builder:
         self.add([forward], [backward], saved_bytes)
 
     def norm(self) -> None:
-        """Add a norm of the hidden state: read and written; backward reads both and writes one. Input is kept."""
+        """Add a norm of the hidden state: read and written; backward reads both and writes one. Input is kept; of eager
+        modules an fp32 copy of it, and what the norm gives before its weight."""
         width = self.shape.hidden
         size = self.degrees.activation_bytes * self.local * width
-        self.moved(Stream.NORM, 2.0 * size, 3.0 * size, width, size)
+        kept = 4.0 * self.local * width + size if self.unfused else size
+        self.moved(Stream.NORM, 2.0 * size, 3.0 * size, width, kept)
         self.parameters += width * (1 if self.shape.gated else 2)
 
     def enter(self) -> None:

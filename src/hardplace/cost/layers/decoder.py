@@ -99,9 +99,8 @@ def _dense(b: Builder, ffn: int, rows: int, tensor: int) -> None:
     own, matrices, bias = ffn // tensor, 2 if shape.gated else 1, not shape.gated
     b.linear(rows, matrices * own, shape.hidden, bias=bias)
     one = 1.0 * size * rows * own
-    b.moved(
-        Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved_bytes=(matrices + b.kept_share) * one
-    )
+    kept = (matrices + b.unfused + b.kept_share) * one  # inputs of the activation and of the last product
+    b.moved(Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved_bytes=kept)
     b.linear(rows, shape.hidden, own, bias=bias)
 
 
@@ -162,6 +161,15 @@ def _needed(b: Builder, number: int, forward: tuple[Work, ...]) -> tuple[Work, .
     return forward[:last]
 
 
+def _cache_bytes(b: Builder) -> float:
+    """Return the bytes of a layer's keys and values."""
+    shape, tensor, latent = b.shape, b.degrees.tensor, b.shape.latent
+    width = 2 * -(-shape.kv_heads // tensor) * shape.head_dim
+    if latent is not None:
+        width = shape.heads // tensor * (latent.nope + latent.rope + latent.value)
+    return 1.0 * b.degrees.activation_bytes * b.tokens * width
+
+
 def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: int = 0) -> LayerWork:
     """Return one transformer layer on one rank; number: its place in the model (dense layers come first)."""
     b = Builder(shape, degrees)
@@ -176,8 +184,9 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         saved += 2.0 * b.local * shape.hidden  # masks of two, 1 byte each
     saved += b.entering_bytes(mixture=shape.experts is not None and number >= shape.experts.dense_layers)
     again: tuple[Work, ...] = ()
+    cache = _cache_bytes(b) if degrees.returns_cache else 0.0
     if recompute is Recompute.FULL:
-        saved, again, working = out, _needed(b, number, forward), saved
+        saved, again, working = out + cache, _needed(b, number, forward), saved
     elif recompute is Recompute.SELECTIVE and not degrees.flash:
         core = _scores_bytes(shape, degrees)
         saved, working = saved - core, core
@@ -195,6 +204,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         saved_bytes=saved,
         working_bytes=working + b.widest_bytes,
         output_bytes=out,
+        lingering_bytes=cache,
     )
 
 
@@ -233,6 +243,9 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
     vocab = -(-shape.vocab // degrees.tensor)
     b.linear(b.tokens, vocab, shape.hidden, low=False)
     logits = 1.0 * b.tokens * vocab
+    kept, passes = degrees.loss_bytes, degrees.loss_passes
+    if degrees.fused_loss:
+        kept, passes = degrees.activation_bytes, 0
     # read in 16 bit, fp32 copy written; backward reads it and writes the gradient in 16 bit
     b.moved(Stream.CROSS_ENTROPY, 6.0 * logits, 6.0 * logits, vocab, 4.0 * logits)
     if degrees.tensor > 1:
@@ -249,7 +262,8 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         * degrees.activation_bytes
         * shape.hidden
         * (b.local + (b.tokens if degrees.autograd else b.local)),
-        logits_bytes=1.0 * (degrees.activation_bytes if degrees.fused_loss else degrees.loss_bytes) * logits,
+        logits_bytes=1.0 * kept * logits,
+        passing_bytes=1.0 * passes * logits,
         working_bytes=b.widest_bytes,
         output_bytes=0.0,
     )

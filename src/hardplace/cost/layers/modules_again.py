@@ -43,7 +43,7 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
     elif shape.ffn:
         own = shape.ffn // degrees.tensor
         act = 1.0 * size * b.tokens * own
-        dropped["mlp"] = (matrices + b.kept_share) * act
+        dropped["mlp"] = (matrices + b.unfused + b.kept_share) * act
         works["mlp"] = [one for one in products if (one.n, one.k) == (matrices * own, shape.hidden)]
         works["mlp"].append(StreamWork(kind=Stream.ELEMENTWISE, bytes=(matrices + 1) * act))
         dropped["mlp_act"], works["mlp_act"] = b.kept_share * act, works["mlp"][-1:]

@@ -50,6 +50,12 @@ class Software:
         loss_bytes: Bytes of an element of the logits that the loss holds at its peak where it is not one kernel:
             Megatron's, in place, 6 (16-bit logits, and in fp32); torch's cross_entropy 14 (16-bit logits, and in fp32
             their log-softmax and two gradients), 12 where the 16-bit ones are freed before the backward pass.
+        loss_passes: Of those, the bytes that are freed before the backward pass of the last layer.
+        eager: Layers are Hugging Face's modules, a kernel an operator: an RMS norm keeps an fp32 copy of its input and
+            what it gives before its weight, a gated MLP the activation beside its product with the other branch.
+        returns_cache: The model hands back keys and values of all layers with the logits (Hugging Face's use_cache, on
+            unless its own gradient checkpointing is), and the training loop holds those of the last step until the
+            next forward pass has ended.
         autograd: Layers are plain PyTorch: products keep their inputs as they ran on them, in 16 bit (torchao's fp8)
             and gathered (DTensor's sequence parallelism), where Transformer Engine and Megatron-LM keep 8 bits and the
             rank's own part.
@@ -80,6 +86,9 @@ class Software:
     routing_launches: int = 400
     fused_loss: bool = False
     loss_bytes: int = 6
+    loss_passes: int = 0
+    eager: bool = False
+    returns_cache: bool = False
     autograd: bool = False
     dropout: bool = False
     fragmentation: float = 0.04
@@ -132,8 +141,25 @@ SOFTWARE: dict[str, Software] = {
         title="PyTorch FSDP, eager (llm-foundry, 2023; Hugging Face)",
         attention="default",
         loss_bytes=14,
+        loss_passes=12,
+        eager=True,
         one_copy=True,
         stops_early=True,
+    ),
+    "atorch": Software(
+        title="ATorch's FSDP of Hugging Face's models (keys and values handed back, use_cache)",
+        attention="default",
+        loss_bytes=16,  # logits in fp32, a shifted copy, log-softmax; and the last step's logits
+        loss_passes=12,
+        eager=True,
+        returns_cache=True,
+        one_copy=True,
+        stops_early=True,
+    ),
+    "deepspeed": Software(
+        title="DeepSpeed's tensor parallelism and pipelines of Hugging Face's models (ATorch's 3D)",
+        attention="default",
+        eager=True,
     ),
     "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, stops_early=True),
     "internevo": Software(

@@ -153,6 +153,8 @@ class LayerWork:
         repeated_expert_parameters: The same of experts.
         offloaded_bytes: Activations, beside the saved ones, that go to host memory in the forward pass and come back in
             the backward one.
+        passing_bytes: Of the logits and loss, what is freed before the backward pass of the layer before.
+        lingering_bytes: What the last step left that is held until the forward pass has ended.
     """
 
     name: str
@@ -172,6 +174,8 @@ class LayerWork:
     repeated_parameters: int = 0
     repeated_expert_parameters: int = 0
     offloaded_bytes: float = 0.0
+    passing_bytes: float = 0.0
+    lingering_bytes: float = 0.0
 
     @property
     def weights(self) -> WeightSizes:

@@ -25,6 +25,7 @@ _COMPUTE: tuple[Callable[[StepLayerTimes], float], ...] = (
     lambda one: one.backward.compute_s + one.weight.compute_s,
 )
 _HELD = tuple(one.name for one in fields(StageContents))
+_OF_LOSS = ("logits_bytes", "passing_bytes", "lingering_bytes")
 _SIDES = ("forward_s", "backward_s", "weight_s")
 
 
@@ -172,12 +173,10 @@ class Stages:
     def _held(self) -> StageContents:
         """Return what the stages hold, arrays in the place of numbers."""
         cuts, plain, again = self.parts.cuts, self.parts.plain, self.parts.recomputed
-        sizes = {one: (*one.weights, one.logits_bytes) for one in dict.fromkeys(again.work)}
+        sizes = {one: (*one.weights, *(getattr(one, name) for name in _OF_LOSS)) for one in dict.fromkeys(again.work)}
         columns = np.array([sizes[one] for one in again.work], dtype=np.float64)
         before = cuts.members @ columns
-        totals = dict(
-            zip((*WeightSizes._fields, "logits_bytes"), (before[self.high] - before[self.low]).T, strict=True)
-        )
+        totals = dict(zip((*WeightSizes._fields, *_OF_LOSS), (before[self.high] - before[self.low]).T, strict=True))
 
         def largest(names: slice) -> Floats:
             return np.asarray(cuts.largest(columns[:, names].sum(axis=1))[self.low, self.high])
@@ -195,7 +194,7 @@ class Stages:
             **{name: totals[name] - self.sharing.twice(name) for name in WeightSizes._fields},
             "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start)
             - self._kept_again(),
-            "logits_bytes": totals["logits_bytes"],
+            **{name: totals[name] for name in _OF_LOSS},
             "working_bytes": working,
             "largest_parameters": largest(slice(4)),
             "largest_trained_parameters": largest(slice(2)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hardplace.csv_table import Table
 from hardplace.errors import BadInput, unknown
@@ -62,7 +62,8 @@ _WHOLE = (
 _MOST = 1e9  # of parts of a model, devices, samples, seconds
 _MEASURED = ("memory_gb", "target_iter_s")
 _UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
-_DECIMAL = re.compile(r"Megatron-Bridge@\w+ skills")  # mem-max-allocated-gigabytes of its log
+_DECIMAL = re.compile(r"Megatron-Bridge@\w+ skills")  # mem-max-allocated-gigabytes of its log, unless the row says GiB
+_FIRST = re.compile(r"memory: max allocated of rank 0")  # whose stage is the first
 _ALLOCATED = re.compile(r"SimuMax|dlrover|Megatron-Bridge@\w+ skills")
 _RESERVED = re.compile(r"torchtitan")
 
@@ -106,9 +107,16 @@ def as_counted(row: Mapping[str, str], memory: StageMemory) -> float:
     return memory.allocated_bytes if _ALLOCATED.search(row["source"]) else memory.total_bytes
 
 
+def fullest_bytes(row: Mapping[str, str], stages: Sequence[StageMemory]) -> float:
+    """Return the bytes of the fullest stage (`as_counted`), or of the one that a row's source measured."""
+    counted = [as_counted(row, one) for one in stages]
+    return counted[0] if _FIRST.search(row.get("note", "")) else max(counted)
+
+
 def published_bytes(row: Mapping[str, str]) -> float:
     """Return the measured memory of a row; 0: none was published. Megatron Core logs decimal GB, the others GiB."""
-    return float(row["memory_gb"].strip() or 0.0) * (1e9 if _DECIMAL.search(row["source"]) else float(1 << 30))
+    decimal = _DECIMAL.search(row["source"]) and "GiB" not in row.get("note", "")
+    return float(row["memory_gb"].strip() or 0.0) * (1e9 if decimal else float(1 << 30))
 
 
 def memory_unstated(row: Mapping[str, str]) -> bool:

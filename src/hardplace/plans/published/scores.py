@@ -15,7 +15,7 @@ from hardplace.plans.fleet import Fleet, Pricers, fleet_of
 from hardplace.plans.placement.enumeration import MICRO_BATCHES
 from hardplace.plans.plan import Plan
 from hardplace.plans.plan_problems import problems
-from hardplace.plans.published.rows import as_counted, memory_unstated, published_bytes
+from hardplace.plans.published.rows import fullest_bytes, memory_unstated, published_bytes
 from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
 from hardplace.workload.types import Recompute
 
@@ -36,7 +36,7 @@ class RunScore:
         error: Relative error of the prediction.
         not_modelled: Why there is no prediction; "": there is one.
         counted: Whether the row counts in the summary (grade A or B, no flag, measured, predicted).
-        memory_gib: Predicted memory of the fullest stage, as the source measured it (`rows.as_counted`).
+        memory_gib: Predicted memory of the fullest stage, as the source measured it (`rows.fullest_bytes`).
         published_gib: Measured memory.
         fits: Whether the plan fits the device.
         oom: Whether the run ran out of memory.
@@ -173,7 +173,7 @@ def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
 
 def _fullest_gib(found: PlanEstimate, row: Mapping[str, str]) -> float:
     """Return the fullest stage's memory in GiB, as the row's source measured it."""
-    return max(as_counted(row, one) for one in found.memory) / GIB
+    return fullest_bytes(row, found.memory) / GIB
 
 
 def _number(text: str) -> float | None:

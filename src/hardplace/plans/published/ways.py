@@ -27,6 +27,7 @@ _SOFTWARE = (
     (re.compile(r"mosaicml|llm-foundry"), "fsdp-eager"),
     (re.compile(r"torchtitan"), "torchtitan"),
     (re.compile(r"InternEvo"), "internevo"),
+    (re.compile(r"atorch"), "atorch"),
     (re.compile(r"fms-fsdp|torch\.?compile"), "fsdp-compiled"),
     (re.compile(r"maxtext|tpu-recipes|\bJAX\b", re.IGNORECASE), "xla"),
     (
@@ -66,8 +67,8 @@ def software_of(row: Mapping[str, str]) -> str:
     found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), "")
     if found.startswith(("megatron-2", "megatron-d")) and not row["device"].startswith(OLD):
         return "megatron-core"  # no GPU runs software older than itself
-    if found == "fsdp-eager" and any(float(row.get(name, "") or 1) > 1 for name in ("tp", "pp")):
-        return ""  # DeepSpeed's own tensor and pipeline parallelism: neither FSDP nor Megatron-LM
+    if found in ("fsdp-eager", "atorch") and any(float(row.get(name, "") or 1) > 1 for name in ("tp", "pp")):
+        return "deepspeed"  # its own tensor and pipeline parallelism: neither FSDP nor Megatron-LM
     return found
 
 
