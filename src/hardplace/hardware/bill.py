@@ -26,8 +26,8 @@ from hardplace.hardware.technology import (
     MEMORY_PJ_PER_BIT,
     WIRE_PJ_PER_BYTE_MM,
     Technology,
-    between,
     mac_pj,
+    one_between,
     sram_pj_per_byte,
     technology,
 )
@@ -170,7 +170,7 @@ def energies(plan: Blueprint, tech: Technology, die_mm2: Floats, dtype: str | No
     """
     operand = dtype or plan.dtype
     banks = np.full(len(plan), _REGISTER_BANK_BYTES)
-    registers = blocks.element_bits(operand) * float(between(*FLIPFLOP_PJ, tech))
+    registers = blocks.element_bits(operand) * one_between(*FLIPFLOP_PJ, tech)
     square = plan.volts**2
     wire_j = WIRE_PJ_PER_BYTE_MM * np.sqrt(die_mm2) / 2.0 * _PICO * square
     lane = mac_pj("fp32", tech) + _INSTRUCTION_BYTES * sram_pj_per_byte(np.minimum(plan.register_bytes, banks), tech)
@@ -189,15 +189,23 @@ def energies(plan: Blueprint, tech: Technology, die_mm2: Floats, dtype: str | No
 
 def control_w_per_mm2(plan: Blueprint, tech: Technology, remainder: Remainder = FITTED) -> Floats:
     """Return the power of clock and control that goes with the die, W a mm2: with the clock and the voltage squared."""
-    scale = remainder.clock_w_per_mm2_ghz * float(between(*CONTROL_SCALE, tech))
+    scale = remainder.clock_w_per_mm2_ghz * one_between(*CONTROL_SCALE, tech)
     return np.asarray(scale * plan.clock_hz / 1e9 * plan.volts**2)
 
 
 def powers(
-    plan: Blueprint, tech: Technology, die_mm2: Floats, activity: Activity, remainder: Remainder = FITTED
+    plan: Blueprint,
+    tech: Technology,
+    die_mm2: Floats,
+    activity: Activity,
+    remainder: Remainder = FITTED,
+    energy: Energies | None = None,
 ) -> dict[str, Floats]:
-    """Return power of each part at an activity, W: operations, operands, clock, leakage, memory, links."""
-    energy = energies(plan, tech, die_mm2)
+    """Return power of each part at an activity, W: operations, operands, clock, leakage, memory, links.
+
+    energy: that of these chips, where it is known.
+    """
+    energy = energy or energies(plan, tech, die_mm2)
     macs = plan.macs_per_s * activity.matrix
     lanes = plan.vector_cores * plan.vector_lanes * plan.clock_hz * activity.vector
     moved = buffer_bytes_per_mac(plan) * macs

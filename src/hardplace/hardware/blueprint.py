@@ -101,7 +101,8 @@ def of_chips(
         raise BadInput(f"operand type {dtype!r}: expected one of {', '.join(BITS)}")
 
     def column(value: object) -> Floats:
-        return np.broadcast_to(np.asarray(value, dtype=np.float64), (len(chips),))
+        given = np.asarray(value, dtype=np.float64)
+        return given if given.shape == (len(chips),) else np.full(len(chips), given)
 
     return Blueprint(
         arrays=column(chips.tensor_cores),

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 
 from hardplace.hardware import phaze as space
-from hardplace.hardware.bill import Bill, Energies, areas, bill, energies
+from hardplace.hardware.bill import Activity, Bill, Energies, areas, energies, powers
 from hardplace.hardware.blueprint import Blueprint, of_chips
 from hardplace.hardware.money import ChipCost, cost
 from hardplace.hardware.technology import technology
@@ -70,7 +70,13 @@ class ChipPricer:
             chips: The chips.
             floor_w: Least TDP that costs are given for.
         """
-        plan, tech = self.plan(chips), technology(self.node_nm)
-        found = bill(plan, tech)
-        tdp_w = np.maximum(found.tdp_w, floor_w)
-        return found, cost(plan, tech, found.die_mm2, tdp_w), energies(plan, tech, found.die_mm2)
+        return self.bill_of(self.plan(chips), floor_w)
+
+    def bill_of(self, plan: Blueprint, floor_w: Floats | float = 0.0) -> tuple[Bill, ChipCost, Energies]:
+        """Return `bill` of chips by their blueprint."""
+        tech = technology(self.node_nm)
+        area = areas(plan, tech)
+        die_mm2 = np.asarray(sum(area.values()))
+        energy = energies(plan, tech, die_mm2)
+        found = Bill(area_mm2=area, power_w=powers(plan, tech, die_mm2, Activity(), energy=energy))
+        return found, cost(plan, tech, die_mm2, np.maximum(found.tdp_w, floor_w)), energy

@@ -7,6 +7,7 @@ memory or judged). Equations in docs/model-chips.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -81,6 +82,7 @@ FLIPFLOP_PJ = (0.005, 0.0015)  # a bit and clock, at 45 and 7 nm (C: order of a 
 _SRAM_BYTES = np.array([8 * 1024.0, 32 * 1024.0, 1024 * 1024.0])
 _SRAM_45_PJ = np.array([10.0, 20.0, 100.0])
 _SRAM_7_PJ = np.array([7.5, 8.5, 14.0])
+_SRAM_LOGS, _SRAM_45_LOGS, _SRAM_7_LOGS = np.log(_SRAM_BYTES), np.log(_SRAM_45_PJ), np.log(_SRAM_7_PJ)
 BANK_BYTES = 1024.0 * 1024.0  # larger memories are banks of this size behind wires
 
 WIRE_PJ_PER_BYTE_MM = 0.64  # 80 fJ a bit and mm (Dally, Hot Chips 2023; B), taken for all nodes: wires do not scale
@@ -129,19 +131,30 @@ def between(pj_45: float | Floats, pj_7: float | Floats, tech: Technology) -> Fl
 
     Below 7 nm the value of 7 nm is scaled by the foundry's claimed saving.
     """
-    share = max(0.0, np.log(45.0 / max(tech.node_nm, 7.0)) / np.log(45.0 / 7.0))
-    return np.asarray(pj_45 * (np.asarray(pj_7) / pj_45) ** share * tech.energy_step)
+    return np.asarray(pj_45 * (np.asarray(pj_7) / pj_45) ** _share(tech.node_nm) * tech.energy_step)
+
+
+@lru_cache
+def _share(node_nm: float) -> float:
+    """Return how far a node is from 45 to 7 nm, by its logarithm."""
+    return float(max(0.0, np.log(45.0 / max(node_nm, 7.0)) / np.log(45.0 / 7.0)))
+
+
+@lru_cache
+def one_between(pj_45: float, pj_7: float, tech: Technology) -> float:
+    """Return `between` of one energy."""
+    return float(between(pj_45, pj_7, tech))
 
 
 def sram_pj_per_byte(size_bytes: Floats, tech: Technology) -> Floats:
     """Return energy of a byte read or written in an SRAM of this size, at most a bank, without wires to it."""
     size = np.log(np.clip(size_bytes, _SRAM_BYTES[0], BANK_BYTES))
-    logs = np.log(_SRAM_BYTES)
-    old = np.exp(np.interp(size, logs, np.log(_SRAM_45_PJ)))
-    new = np.exp(np.interp(size, logs, np.log(_SRAM_7_PJ)))
+    old = np.exp(np.interp(size, _SRAM_LOGS, _SRAM_45_LOGS))
+    new = np.exp(np.interp(size, _SRAM_LOGS, _SRAM_7_LOGS))
     return between(old, new, tech) / 8.0
 
 
+@lru_cache
 def mac_pj(dtype: str, tech: Technology) -> float:
     """Return energy of a multiply-accumulate: a product of this type, a sum in fp32 (int32 for int8)."""
     multiply = between(MULTIPLY_45_PJ[dtype], MULTIPLY_7_PJ[dtype], tech)

@@ -74,29 +74,33 @@ def shapes(
         micro_batches: Micro-batches of a global batch.
         whole: Stages of whole layers; None: not known.
     """
-    by_stages: dict[int, list[Replication]] = {}
-    for replication, stages in feasible:
-        by_stages.setdefault(stages, []).append(replication)
-    rows, plans = [], []
-    for stages, choices in sorted(by_stages.items()):
-        ordered = sorted(choices, key=lambda one: -one.data_parallel)
-        for group in (ordered[:1], ordered[1:2], ordered[2:]):
-            if group:
-                rounds = micro_batches // max(one.data_parallel for one in group) + stages - 1
-                per_byte = min(one.reduction_s_per_byte for one in group)
-                latency_s = min(one.reduction_latency_s if one.data_parallel > 1 else 0.0 for one in group)
-                rows.append((stages, rounds, per_byte, latency_s, max(one.optimizer_shards for one in group)))
-                # Where states are divided most, least memory is held, so what fits there bounds all.
-                most = max(group, key=lambda one: one.optimizer_shards)
-                plans.append((most.data_parallel, stages))
-    columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
+    # By degree, the largest first.
+    ways = sorted({one.data_parallel: one for one, _ in feasible}.values(), key=lambda one: -one.data_parallel)
+    place = {one.data_parallel: index for index, one in enumerate(ways)}
+    counts = sorted({stages for _, stages in feasible})
+    row = {stages: index for index, stages in enumerate(counts)}
+    there = np.zeros((len(counts), len(ways)), dtype=bool)
+    there[[row[stages] for _, stages in feasible], [place[one.data_parallel] for one, _ in feasible]] = True
+    before = np.cumsum(there, axis=1)  # of each degree how many there are up to it
+    # The most replicas, half as many, all fewer: rows of one number of stages next to one another.
+    groups = np.stack([there & (before == 1), there & (before == 2), there & (before > 2)], axis=1)
+    groups = groups.reshape(3 * len(counts), len(ways))
+    some = groups.any(axis=1)
+    groups, stages = groups[some], np.repeat(np.array(counts, dtype=np.int64), 3)[some]
+    degree, shards = (
+        np.array([getattr(one, name) for one in ways], dtype=np.int64) for name in ("data_parallel", "optimizer_shards")
+    )
+    per_byte = np.array([one.reduction_s_per_byte for one in ways])
+    latency_s = np.array([one.reduction_latency_s if one.data_parallel > 1 else 0.0 for one in ways])
+    # Where states are divided most, least memory is held, so what fits there bounds all.
+    most = np.where(groups, shards, 0).argmax(axis=1) if len(ways) else stages
     return FeasiblePlans(
-        stages=columns[0],
-        rounds=columns[1],
-        reduction_s_per_byte=columns[2],
-        latency_s=columns[3],
-        shards=columns[4],
-        plans=tuple(plans),
+        stages=stages.astype(np.float64),
+        rounds=(micro_batches // np.where(groups, degree, 1).max(axis=1, initial=1) + stages - 1).astype(np.float64),
+        reduction_s_per_byte=np.where(groups, per_byte, np.inf).min(axis=1, initial=np.inf),
+        latency_s=np.where(groups, latency_s, np.inf).min(axis=1, initial=np.inf),
+        shards=np.where(groups, shards, 0).max(axis=1, initial=0).astype(np.float64),
+        plans=tuple(zip(degree[most].tolist(), stages.tolist(), strict=True)),
         whole=whole,
     )
 

@@ -143,11 +143,12 @@ def _power(section: Section, limit_w: Floats, least: Chips, most: Chips, lanes: 
     leaks for its time, which at V / f falls with the clock.
     """
     tech, plan_of = technology(section.pricer.node_nm), section.pricer.plan
-    die_mm2 = _sum(areas(plan_of(least), tech))
+    low, high = plan_of(least), plan_of(most)
+    die_mm2 = _sum(areas(low, tech))
     low_hz, high_hz = least.clocks_hz(section.setting), most.clocks_hz(section.setting)
-    leakage, control = tech.leakage_w_per_mm2, control_w_per_mm2(plan_of(least), tech)
-    per_mm2 = leakage * plan_of(least).volts + control  # W
-    rate_per_mm2 = leakage * plan_of(most).volts / high_hz + control / low_hz  # J a cycle
+    leakage, control = tech.leakage_w_per_mm2, control_w_per_mm2(low, tech)
+    per_mm2 = leakage * low.volts + control  # W
+    rate_per_mm2 = leakage * high.volts / high_hz + control / low_hz  # J a cycle
 
     def taken(chips: Chips, die_mm2: Floats) -> tuple[Floats, Floats]:
         """Return power beside what goes with the area, and area."""

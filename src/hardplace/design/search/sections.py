@@ -171,16 +171,18 @@ class Limits:
                 area_mm2=area, die_mm2=nothing, tdp_w=nothing, usd=nothing, embodied_kg=nothing, idle_w=nothing
             )
             return costs, None, None
-        bill, cost, energies = section.pricer.bill(chips, floor_w)
+        plan = section.pricer.plan(chips)
+        bill, cost, energies = section.pricer.bill_of(plan, floor_w)
+        die_mm2 = bill.die_mm2
         costs = Costs(
-            area_mm2=bill.die_mm2 if section.pricer.preset is Preset.PARTS else section.pricer.area_mm2(chips),
-            die_mm2=bill.die_mm2,
+            area_mm2=die_mm2 if section.pricer.preset is Preset.PARTS else section.pricer.area_mm2(chips),
+            die_mm2=die_mm2,
             tdp_w=np.maximum(bill.tdp_w, floor_w),
             usd=cost.usd,
             embodied_kg=cost.embodied_kg,
             idle_w=energies.idle_w,
         )
-        return costs, energies, section.pricer.plan(chips)
+        return costs, energies, plan
 
     def rows(self, costs: Costs) -> list[tuple[str, Floats, float]]:
         """Return (name, what chips take, limit) of each limit that there is."""

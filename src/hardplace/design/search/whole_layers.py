@@ -44,13 +44,10 @@ class Weights:
         0 where a layer's forward pass is less of it than the column's share.
         """
         both = times.forward_s + times.backward_s
-        found = np.zeros((len(self.of), both.shape[1]))
-        for column, (weight, share) in enumerate(zip(self.of, self.share, strict=True)):
-            layers = np.flatnonzero(weight > 0.0)
-            least = (both[layers] / weight[layers][:, None]).min(axis=0)
-            enough = (times.forward_s[layers] >= share * both[layers]).all(axis=0)
-            found[column] = np.where(enough, least, 0.0)
-        return found
+        counted = self.of[:, :, None] > 0.0
+        least = np.divide(both, self.of[:, :, None], out=np.full((*self.of.shape, both.shape[1]), np.inf), where=counted)
+        enough = ((times.forward_s >= self.share[:, None, None] * both) | ~counted).all(axis=1)
+        return np.where(enough, least.min(axis=1), 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
