@@ -94,7 +94,7 @@ def reached(scoring: Scoring, places: Ints) -> Floats:
     layout, there, section = scoring.models[0], scoring.there[0][0], scoring.sections[0]
     found = np.zeros((len(there.families), places.shape[1]))
     for group, members in there.members.items():
-        _, upper = layout.kernels[group].bounds(scoring.space.at(places), section.setting)
+        upper = layout.kernels[group].list_schedules(scoring.space.at(places), section.setting)
         for member in members:
             for chip in range(places.shape[1]):
                 which = there.families[member]

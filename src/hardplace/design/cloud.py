@@ -41,7 +41,7 @@ def cloud(search: DesignSearch, section: int, best: Evaluation, within: Deadline
         if within.over and found.label:
             return replace(found, sampled=True)
         chips = replace(scoring.space.at(places[:, some]), area_mm2=costs.area_mm2[some])
-        _, seconds = layout.kernels[group].bounds(chips, setting)
+        seconds = layout.kernels[group].list_schedules(chips, setting)
         # Whatever was reached: the figure shows how far below its bound each chip is.
         known = replace(scoring, front=Front[Any]()).known(section, places[:, some], places[:, some])
         bound = known.samples_per_s[0].max(axis=0) if len(known.samples_per_s[0]) else np.zeros(len(chips))

@@ -111,7 +111,7 @@ def _near(search: DesignSearch, reached: Reached) -> _Near:
 def _speeds(search: DesignSearch, best: Evaluation, setting: Setting, chips: Chips) -> Floats:
     """Return samples a second of chips under the answer's plan with list schedules."""
     layout = search.scoring.models[0]
-    _, seconds = layout.kernels[group_of(best.family)].bounds(chips, setting)
+    seconds = layout.kernels[group_of(best.family)].list_schedules(chips, setting)
     return np.asarray(layout.batch / plan_seconds(best, seconds))
 
 

@@ -178,7 +178,7 @@ def test_layers_of_real_models(model: str, width: int) -> None:
     kernels = kernels_of(tensor_parallel(load(model), width), 1, HBM3)
     for cores in ((1, 1), (16, 16), (16, 128)):
         chip = chips_from_rows(np.array([[cores[0], 128, 128, cores[1], 128, 2**23]]))
-        lower, upper = kernels.bounds(chip, HBM3)
+        lower, upper = kernels.lower_bounds(chip, HBM3), kernels.list_schedules(chip, HBM3)
         for index, layer in enumerate(kernels.schedules(chip, HBM3, partial(schedule, gap=0.0025))):
             for phase, low, high in (
                 (layer.forward, lower.forward_s[index, 0], upper.forward_s[index, 0]),

@@ -170,7 +170,8 @@ def test_levels_bound_one_another() -> None:
 
         for number, family in enumerate(there.families):
             group = (family.micro_batch, family.tensor_parallel)
-            lower, upper = layout.kernels[group].bounds(scoring.space.at(places), section.setting)
+            lower = layout.kernels[group].lower_bounds(scoring.space.at(places), section.setting)
+            upper = layout.kernels[group].list_schedules(scoring.space.at(places), section.setting)
             assert np.all(lower.forward_s <= upper.forward_s * (1 + 1e-9))
             bound_s = batch_bound_s(lower, there.chains[group], family.recompute, there.shapes[number])
             assert np.all(parts.samples_per_s[0][number] >= layout.batch / bound_s * (1 - 1e-9))

@@ -13,7 +13,7 @@ from hardplace.cost.kernels.fusion import kernel_graph, optimizer_kernel
 from hardplace.cost.types import Kernel, KernelGraph, KernelTimes
 from hardplace.design.scheduling.bounds import lower_bound
 from hardplace.design.scheduling.lists import list_schedule
-from hardplace.design.scheduling.modes import modes
+from hardplace.design.scheduling.modes import Modes, modes
 from hardplace.design.scheduling.types import Schedule, ScheduleProblem, TaskGraph
 from hardplace.design.types import LayerSchedule, PhaseSchedule
 from hardplace.hardware.types import Chips, Optimizer, Setting
@@ -95,30 +95,35 @@ class LayerKernels:
                 phases.append((layer, phase, TaskGraph.of(graph), times.single_s[rows], times.whole_s[rows]))
         return phases
 
-    def bounds(
+    def lower_bounds(
         self, chips: Chips, setting: Setting, check: Callable[[], None] = lambda: None
-    ) -> tuple[LayerTimes, LayerTimes]:
-        """Return lower bounds, and seconds of list schedules, of each layer on each chip.
+    ) -> LayerTimes:
+        """Return lower bounds of each layer on each chip.
 
         Args:
             chips: The chips.
             setting: What they share.
             check: Called between layers; may raise to end it.
         """
+        return self._seconds(chips, setting, check, lower_bound)
+
+    def list_schedules(
+        self, chips: Chips, setting: Setting, check: Callable[[], None] = lambda: None
+    ) -> LayerTimes:
+        """Return the seconds of list schedules of each layer on each chip; arguments as for `lower_bounds`."""
+        return self._seconds(chips, setting, check, list_schedule)
+
+    def _seconds(
+        self, chips: Chips, setting: Setting, check: Callable[[], None], phase_s: Callable[[Modes], Floats]
+    ) -> LayerTimes:
         times = kernel_times(self._all, chips, setting, self.shard.parallelism.tensor)
         layers = len(self.shard.layers)
-        lower, upper = np.zeros((2, layers, len(chips))), np.zeros((2, layers, len(chips)))
+        found = np.zeros((2, layers, len(chips)))
         for layer, phase, tasks, single_s, whole_s in self._phases(times):
             check()
             if tasks.engines:
-                every = modes(tasks, chips.tensor_cores, chips.vector_cores, single_s, whole_s)
-                lower[phase, layer] = lower_bound(every)
-                upper[phase, layer] = list_schedule(every)
-        update = times.whole_s[-layers:]
-        return (
-            LayerTimes(forward_s=lower[0], backward_s=lower[1], optimizer_s=update),
-            LayerTimes(forward_s=upper[0], backward_s=upper[1], optimizer_s=update),
-        )
+                found[phase, layer] = phase_s(modes(tasks, chips.tensor_cores, chips.vector_cores, single_s, whole_s))
+        return LayerTimes(forward_s=found[0], backward_s=found[1], optimizer_s=times.whole_s[-layers:])
 
     def schedules(
         self, chip: Chips, setting: Setting, solve: Callable[[ScheduleProblem], Schedule]

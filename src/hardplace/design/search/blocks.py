@@ -11,7 +11,7 @@ from hardplace.branch_and_bound.front import Scores
 from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.partition.many_chips import least_bottlenecks
 from hardplace.design.search.bounds import batch_bound_s
-from hardplace.design.search.candidates import ChipBlock, ChipCandidate, LayerBounds, Refinement
+from hardplace.design.search.candidates import ChipBlock, ChipCandidate, Refinement
 from hardplace.design.search.layout import Group, ModelInSection, ModelLayout
 from hardplace.design.search.scoring import FamilyBounds, Scoring
 from hardplace.design.search.single import scores
@@ -45,7 +45,7 @@ def scheduled(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> 
     """
     known = replace(block.known, samples_per_s=tuple(table.copy() for table in block.known.samples_per_s))
     chips = scoring.space.at(block.places)
-    seconds: dict[tuple[int, Group], tuple[LayerTimes, LayerTimes, dict[int, int]]] = {}
+    seconds: dict[tuple[int, Group], tuple[LayerTimes, dict[int, int]]] = {}
     priced = 0
     for model, group in _groups(scoring, block):
         check()
@@ -55,8 +55,8 @@ def scheduled(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> 
         if not len(open_):
             continue
         setting = scoring.sections[block.section].setting
-        lower, upper = layout.kernels[group].bounds(chips.take(open_), setting, check)
-        seconds[model, group] = (lower, upper, {int(chip): column for column, chip in enumerate(open_)})
+        lower = layout.kernels[group].lower_bounds(chips.take(open_), setting, check)
+        seconds[model, group] = (lower, {int(chip): column for column, chip in enumerate(open_)})
         priced += len(open_) * len(members)
         for member in members:
             recompute = there.families[member].recompute
@@ -135,14 +135,14 @@ def _ones(
     block: ChipBlock,
     known: FamilyBounds,
     chip: int,
-    seconds: dict[tuple[int, Group], tuple[LayerTimes, LayerTimes, dict[int, int]]],
+    seconds: dict[tuple[int, Group], tuple[LayerTimes, dict[int, int]]],
 ) -> list[ChipCandidate]:
     """Return a chip as a candidate; with several objectives each of its families is one, since plans differ in all."""
-    held: dict[tuple[int, Group], LayerBounds] = {}
+    held: dict[tuple[int, Group], LayerTimes] = {}
     stages = tuple(np.full(len(table), int(Refinement.PARTS)) for table in known.samples_per_s)
-    for (model, group), (lower, upper, columns) in seconds.items():
+    for (model, group), (lower, columns) in seconds.items():
         if chip in columns:
-            held[model, group] = LayerBounds(lower.at(columns[chip]), upper.at(columns[chip]))
+            held[model, group] = lower.at(columns[chip])
             stages[model][list(scoring.there[block.section][model].members[group])] = Refinement.SCHEDULE_BOUNDS
     speeds = tuple(table[:, chip].copy() for table in known.samples_per_s)
 

@@ -73,19 +73,6 @@ class ChipBlock:
         return ChipBlock(self.section, self.places[:, index], self.known.take(index))
 
 
-@dataclass(frozen=True, slots=True)
-class LayerBounds:
-    """Bounds and reachable seconds of the layers of one chip, at one micro-batch size and tensor-parallel degree.
-
-    Attributes:
-        lower: Lower bounds, shape (layers, 1).
-        upper: Seconds of list schedules, shape (layers, 1).
-    """
-
-    lower: LayerTimes
-    upper: LayerTimes
-
-
 @dataclass(slots=True)
 class ChipCandidate:
     """One chip with its families of plans for each model: bounds of each, and how far they have been refined.
@@ -97,7 +84,7 @@ class ChipCandidate:
         samples_per_s: Upper bound of each family, for each model, (families,).
         joules: Lower bound on the energy of a sample of each family, for each model, (families,).
         stages: How far each family is refined, for each model.
-        seconds: Bounds of the layers, by model and group of families.
+        seconds: Lower bounds of the layers, (layers, 1), by model and group of families.
         reached: Best plan so far, by model.
     """
 
@@ -107,7 +94,7 @@ class ChipCandidate:
     samples_per_s: tuple[Floats, ...]
     joules: tuple[Floats, ...]
     stages: tuple[Ints, ...]
-    seconds: dict[tuple[int, tuple[int, int]], LayerBounds]
+    seconds: dict[tuple[int, tuple[int, int]], LayerTimes]
     reached: dict[int, ReachedPlan] = field(default_factory=dict)
 
     def copy(self) -> ChipCandidate:

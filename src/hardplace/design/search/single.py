@@ -14,7 +14,7 @@ from hardplace.design.exact.layer_kernels import LayerTimes
 from hardplace.design.goals import Costs
 from hardplace.design.partition.programme import place
 from hardplace.design.partition.types import PipelinePartition
-from hardplace.design.search.candidates import ChipCandidate, LayerBounds, Reached, ReachedPlan, Refinement
+from hardplace.design.search.candidates import ChipCandidate, Reached, ReachedPlan, Refinement
 from hardplace.design.search.layout import group_of
 from hardplace.design.search.scoring import FamilyBounds, Scoring
 from hardplace.design.types import Job, Outcome, PlanFamily
@@ -126,8 +126,7 @@ def _price(scoring: Scoring, one: ChipCandidate, model: int, family: int) -> Non
     which = there.families[family]
     group = group_of(which)
     chips = scoring.space.at(one.places)
-    lower, upper = layout.kernels[group].bounds(chips, scoring.sections[one.section].setting)
-    one.seconds[model, group] = LayerBounds(lower, upper)
+    one.seconds[model, group] = layout.kernels[group].lower_bounds(chips, scoring.sections[one.section].setting)
     one.stages[model][list(there.members[group])] = np.maximum(
         one.stages[model][list(there.members[group])], Refinement.SCHEDULE_BOUNDS
     )
@@ -136,15 +135,17 @@ def _price(scoring: Scoring, one: ChipCandidate, model: int, family: int) -> Non
 def _place(scoring: Scoring, one: ChipCandidate, model: int, family: int) -> None:
     """Place a family on its lower bounds, which bounds it, and on its list schedules, which it reaches."""
     which = scoring.there[one.section][model].families[family]
-    held = one.seconds[model, group_of(which)]
+    group = group_of(which)
     cutoff = _needed(scoring, one, model, family)
-    possible = _placed(scoring, one, model, family, held.lower, cutoff)
+    possible = _placed(scoring, one, model, family, one.seconds[model, group], cutoff)
     one.stages[model][family] = Refinement.PLACED_ON_BOUNDS
     speed = one.samples_per_s[model]
     speed[family] = min(speed[family], _in_time(scoring, model, possible))
     if speed[family] <= 0.0:
         return
-    reached = _placed(scoring, one, model, family, held.upper, cutoff)
+    setting = scoring.sections[one.section].setting
+    listed = scoring.models[model].kernels[group].list_schedules(scoring.space.at(one.places), setting)
+    reached = _placed(scoring, one, model, family, listed, cutoff)
     if reached > 0.0:
         made = job_of(scoring, one.section, one.places, model, which)
         _reach(scoring, one, model, ReachedPlan(made, reached, float(one.joules[model][family]), None))
