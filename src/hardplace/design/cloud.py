@@ -43,7 +43,7 @@ def cloud(search: DesignSearch, section: int, best: Evaluation, within: Deadline
         chips = replace(scoring.space.at(places[:, some]), area_mm2=costs.area_mm2[some])
         seconds = layout.kernels[group].list_schedules(chips, setting)
         # Whatever was reached: the figure shows how far below its bound each chip is.
-        known = replace(scoring, front=Front[Any]()).known(section, places[:, some], places[:, some])
+        known = replace(scoring, front=Front[Any]()).known(section, places[:, some], places[:, some], best=True)
         bound = known.samples_per_s[0].max(axis=0) if len(known.samples_per_s[0]) else np.zeros(len(chips))
         found = replace(
             found,

@@ -51,11 +51,16 @@ class ProductPower:
 def product_power(plan: Blueprint, tech: Technology, tdp_w: float | None = None) -> ProductPower:
     """Return the power of chips while products run; tdp_w: published, None: the model's."""
     die_mm2 = np.asarray(sum(areas(plan, tech).values()))
-    whole = powers(plan, tech, die_mm2, Activity(matrix=1.0, vector=0.0, memory=0.0, links=0.0))
-    rated = sum(powers(plan, tech, die_mm2, Activity()).values()) if tdp_w is None else np.full(len(plan), tdp_w)
+    energy = energies(plan, tech, die_mm2)
+
+    def drawn_w(activity: Activity) -> dict[str, Floats]:
+        return powers(plan, tech, die_mm2, activity, energy=energy)
+
+    whole = drawn_w(Activity(matrix=1.0, vector=0.0, memory=0.0, links=0.0))
+    rated = sum(drawn_w(Activity()).values()) if tdp_w is None else np.full(len(plan), tdp_w)
     return ProductPower(
         full_w=(1.0 + CLOCK_SHARE) * np.asarray(sum(whole[part] for part in _FED)),
-        beside_w=np.asarray(sum(powers(plan, tech, die_mm2, BESIDE).values())),
+        beside_w=np.asarray(sum(drawn_w(BESIDE).values())),
         tdp_w=np.asarray(rated),
     )
 

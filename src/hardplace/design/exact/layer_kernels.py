@@ -95,9 +95,7 @@ class LayerKernels:
                 phases.append((layer, phase, TaskGraph.of(graph), times.single_s[rows], times.whole_s[rows]))
         return phases
 
-    def lower_bounds(
-        self, chips: Chips, setting: Setting, check: Callable[[], None] = lambda: None
-    ) -> LayerTimes:
+    def lower_bounds(self, chips: Chips, setting: Setting, check: Callable[[], None] = lambda: None) -> LayerTimes:
         """Return lower bounds of each layer on each chip.
 
         Args:
@@ -107,9 +105,7 @@ class LayerKernels:
         """
         return self._seconds(chips, setting, check, lower_bound)
 
-    def list_schedules(
-        self, chips: Chips, setting: Setting, check: Callable[[], None] = lambda: None
-    ) -> LayerTimes:
+    def list_schedules(self, chips: Chips, setting: Setting, check: Callable[[], None] = lambda: None) -> LayerTimes:
         """Return the seconds of list schedules of each layer on each chip; arguments as for `lower_bounds`."""
         return self._seconds(chips, setting, check, list_schedule)
 

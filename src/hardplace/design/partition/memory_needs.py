@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,9 +55,9 @@ def memory_needs(problem: PartitionProblem, cases: Sequence[PartitionCase] | Non
 
 def _least_bytes(problem: PartitionProblem, case: PartitionCase) -> tuple[float, ...]:
     front, least = start(case), []
+    allowed = replace(case.costs, fixed_bytes=np.where(case.sums.valid, case.costs.fixed_bytes, np.inf))
     for stage in range(1, case.most_stages + 1):
-        needed = np.where(case.sums.valid, case.costs.memory_bytes(stage), np.inf)
-        front = relaxed(problem, case, front, stage, needed)
+        front = relaxed(problem, case, front, stage, allowed.memory_bytes(stage))
         least.append(min((float(rest[0]) for rest in front.values()), default=math.inf))
     return tuple(least)
 

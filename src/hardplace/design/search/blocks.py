@@ -13,7 +13,7 @@ from hardplace.design.partition.many_chips import least_bottlenecks
 from hardplace.design.search.bounds import batch_bound_s
 from hardplace.design.search.candidates import ChipBlock, ChipCandidate, Refinement
 from hardplace.design.search.layout import Group, ModelInSection, ModelLayout
-from hardplace.design.search.scoring import FamilyBounds, Scoring
+from hardplace.design.search.scoring import NOTHING, FamilyBounds, Scoring
 from hardplace.design.search.single import scores
 from hardplace.ndtypes import Floats, Ints
 
@@ -47,6 +47,7 @@ def scheduled(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> 
     chips = scoring.space.at(block.places)
     seconds: dict[tuple[int, Group], tuple[LayerTimes, dict[int, int]]] = {}
     priced = 0
+    needed = np.maximum(scoring.needed(known.costs), NOTHING)  # a slower family does not matter
     for model, group in _groups(scoring, block):
         check()
         layout, there = scoring.models[model], scoring.there[block.section][model]
@@ -60,7 +61,9 @@ def scheduled(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> 
         priced += len(open_) * len(members)
         for member in members:
             recompute = there.families[member].recompute
-            bound_s = batch_bound_s(lower, there.chains[group], recompute, there.shapes[member])
+            bound_s = batch_bound_s(
+                lower, there.chains[group], recompute, there.shapes[member], enough_s=layout.batch / needed[open_]
+            )
             _cut(scoring, known, model, member, open_, layout.batch / bound_s)
         for member in members:
             _sharpen(scoring, known, block.section, model, member, open_, lower)

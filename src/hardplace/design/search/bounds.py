@@ -4,10 +4,12 @@ bounds").
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hardplace.design.exact.layer_kernels import LayerTimes
-from hardplace.design.search.bound_inputs import BoundInputs, EndLayers, FeasiblePlans
+from hardplace.design.search.bound_inputs import BoundInputs, FeasiblePlans
 from hardplace.design.search.whole_layers import FullestStages
 from hardplace.ndtypes import Floats, Ints
 
@@ -77,7 +79,8 @@ def batch_bound_s(
     def known_s(plans: Ints) -> Floats:
         """Return the bound by all that is known of some plans."""
         some, own = options.take(plans), load[which[plans]]
-        found = np.maximum(_plans_s(seconds, links, recompute, some, own), quick[plans]).min(axis=0)
+        ends = _ends_of_batch(seconds, links, some)
+        found = np.maximum(_plans_s(some, ends, own), quick[plans]).min(axis=0)
         # What whole layers tell is dear to work out: only where the rest does not do.
         still = np.flatnonzero(found < enough_s)
         if whole and len(still) and options.fullest is not None:
@@ -87,7 +90,7 @@ def batch_bound_s(
                 optimizer_s=seconds.optimizer_s[:, still],
             )
             fullest_s = _whole_load_s(at, links, recompute, some, options.fullest.take(plans))
-            better = _plans_s(at, links, recompute, some, np.maximum(own[:, still], fullest_s))
+            better = _plans_s(some, ends.take(still), np.maximum(own[:, still], fullest_s))
             found[still] = np.maximum(better, quick[plans][:, still]).min(axis=0)
         return np.asarray(found)
 
@@ -127,64 +130,84 @@ def _whole_load_s(
     return np.asarray(fullest + hop_s * ((options.stages[:, None] > 1.0) & (fullest > 0.0)))
 
 
-def _plans_s(seconds: LayerTimes, links: BoundInputs, recompute: bool, options: FeasiblePlans, load: Floats) -> Floats:
+@dataclass(frozen=True, slots=True)
+class _BatchEnds:
+    """What plans have beside the load of their slowest stage: seconds, each of shape (plans, chips).
+
+    Attributes:
+        end_s: End of the batch of any stage.
+        first_last: Of the first and of the last of several stages the end of the batch, and the micro-batches with what
+            they hold; (): not known.
+    """
+
+    end_s: Floats
+    first_last: tuple[tuple[Floats, Floats], ...]
+
+    def take(self, chips: Ints) -> _BatchEnds:
+        """Return those of some chips."""
+        return _BatchEnds(self.end_s[:, chips], tuple((end[:, chips], best[:, chips]) for end, best in self.first_last))
+
+
+def _plans_s(options: FeasiblePlans, ends: _BatchEnds, load: Floats) -> Floats:
     """Return lower bounds on the batch time of plans, by their slowest stage, by the end of the batch and by the
-    stages at the ends, shape (plans, chips); arguments as for `_with_ends_s`.
+    stages at the ends, shape (plans, chips).
+
+    Args:
+        options: Plans that fit the memory.
+        ends: What they have beside the load.
+        load: Lower bounds on the load of the slowest stage of each plan, (plans, chips).
+    """
+    turns_s = load * options.rounds[:, None]
+    batch = turns_s + ends.end_s + options.latency_s[:, None]
+    if not ends.first_last:
+        return np.asarray(batch)
+    found = np.zeros_like(load)
+    for end_s, best_s in ends.first_last:
+        found = np.maximum(found, end_s + np.maximum(best_s, turns_s))
+    return np.maximum(batch, np.where(options.stages[:, None] > 1.0, found + options.latency_s[:, None], 0.0))
+
+
+def _ends_of_batch(seconds: LayerTimes, links: BoundInputs, options: FeasiblePlans) -> _BatchEnds:
+    """Return what plans have beside the load of their slowest stage; of the stages at the ends by what they hold (proof
+    in docs/model.md, section 7, "Stages at the ends").
+
+    Args:
+        seconds: Lower bounds of the layers, (layers, chips).
+        links: Layers and what passes between them.
+        options: Plans that fit the memory.
     """
     per_byte, shards, count = options.reduction_s_per_byte[:, None], options.shards[:, None], options.stages[:, None]
     update_s = links.once @ seconds.optimizer_s
     # End of the batch: the slowest stage is at least the mean, and at least the one with most layers of a kind.
     end = (float(links.once @ links.reduced_bytes) * per_byte + update_s[None, :] / shards) / count
+    owns = []
     for layer, number in enumerate(links.counts):
         held = np.ceil(number / count)
         own = links.reduced_bytes[layer] * per_byte + seconds.optimizer_s[layer][None, :] / shards
+        owns.append(own)
         end = np.maximum(end, held * links.own[layer] * own)
-    batch = load * options.rounds[:, None] + end + options.latency_s[:, None]
-    if links.ends is None:
-        return np.asarray(batch)
-    return np.maximum(batch, _with_ends_s(seconds, links, links.ends, options, load))
-
-
-def _with_ends_s(
-    seconds: LayerTimes, links: BoundInputs, ends: EndLayers, options: FeasiblePlans, load: Floats
-) -> Floats:
-    """Return lower bounds on the batch time of plans, by what their first and last stages hold; 0 for one
-    stage (proof in docs/model.md, section 7, "Stages at the ends").
-
-    Args:
-        seconds: Lower bounds of the layers, (layers, chips).
-        links: Layers and what passes between them.
-        ends: The layers at both ends.
-        options: Plans that fit the memory.
-        load: Lower bounds on the load of the slowest stage of each plan, (plans, chips).
-
-    Returns:
-        Seconds, shape (plans, chips).
-    """
+    ends = links.ends
+    if ends is None:
+        return _BatchEnds(end, ())
     both = seconds.forward_s + seconds.backward_s
     total = (links.counts @ both)[None, :]
-    count, rounds = options.stages[:, None], options.rounds[:, None]
-    per_byte, shards = options.reduction_s_per_byte[:, None], options.shards[:, None]
+    rounds = options.rounds[:, None]
     others = np.maximum(count - 1.0, 1.0)
     # What a second of a layer's load adds to the end of the batch at least.
     rate = np.full((len(options.stages), both.shape[1]), np.inf)
     for layer in np.flatnonzero(ends.between).tolist():
-        added = links.own[layer] * (
-            links.reduced_bytes[layer] * per_byte + seconds.optimizer_s[layer][None, :] / shards
-        )
         with np.errstate(divide="ignore", invalid="ignore"):
-            rate = np.minimum(rate, np.where(both[layer] > 0.0, added / both[layer], np.inf))
+            added = links.own[layer] * owns[layer] / both[layer]
+        rate = np.minimum(rate, np.where(both[layer] > 0.0, added, np.inf))
     rate = np.where(np.isfinite(rate), rate, 0.0)
-    hop = links.hop_s
-    found = np.zeros_like(load)
+    hop, adding_up_s = links.hop_s, ends.adding_up_s(options.stages)[:, None]
+    first_last = []
     for layer, alone in zip(ends.layers, ends.alone, strict=True):
-        own = alone * (links.reduced_bytes[layer] * per_byte + seconds.optimizer_s[layer][None, :] / shards)
-        end = own + ends.adding_up_s(options.stages)[:, None]
         least = both[layer][None, :]
         balanced = (total + (count - 2.0) * hop) / count
         # With this layer alone in its stage, and with as much in it as the others have on average.
         alone_s = rounds * np.maximum(least + hop, (total - least + (2.0 * count - 3.0) * hop) / others)
         even_s = rounds * (balanced + hop) + rate * (balanced - least)
         best_s = np.where(balanced > least, np.minimum(alone_s, even_s), alone_s)
-        found = np.maximum(found, end + np.maximum(best_s, rounds * load))
-    return np.where(count > 1.0, found + options.latency_s[:, None], 0.0)
+        first_last.append((alone * owns[layer] + adding_up_s, best_s))
+    return _BatchEnds(end, tuple(first_last))

@@ -75,6 +75,15 @@ class KernelWork:
         """Return the sums over the kernels of each phase, shape (layers, 2, ...), from (kernels, ...)."""
         return _summed(kernels, self.phases, self.layers)
 
+    def most_summed(self, kernels: Floats) -> Floats:
+        """Return the largest of the sums over the kernels of each phase, shape (layers, 2, boxes), from several counts,
+        (counts, kernels, boxes).
+        """
+        most = np.zeros((len(self.phases), kernels.shape[2]))
+        for row, (start, graph) in zip(most, self.phases, strict=True):
+            kernels[:, start : start + len(graph)].sum(axis=1).max(axis=0, out=row)
+        return most.reshape(self.layers, 2, kernels.shape[2])
+
     def longest(self, seconds: Floats) -> Floats:
         """Return the critical path through the kernels of each phase, shape (layers, 2, boxes), from (kernels,
         boxes).

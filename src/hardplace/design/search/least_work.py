@@ -7,7 +7,6 @@ space, so that a box of chips costs as little as one (proofs in docs/model-searc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,12 +195,12 @@ def part_seconds(done: KernelWork, on: Rates, collectives_s: Floats, setting: Se
         np.repeat(collectives_s[:, None], len(own), axis=1),
     ]
     parts += [_shared_s(cycles, done.lane_cycles[:, None], on, share) for share in on.shares]
-    busiest = done.summed(parts[0])
-    for part in parts[1:]:
-        busiest = np.maximum(busiest, done.summed(part))
     update_s = _update_s(done, setting)
     return PartSeconds(
-        cycles=cycles, parts=tuple(parts), busiest=busiest, update_s=np.repeat(update_s[:, None], len(own), axis=1)
+        cycles=cycles,
+        parts=tuple(parts),
+        busiest=done.most_summed(np.stack(parts)),
+        update_s=np.repeat(update_s[:, None], len(own), axis=1),
     )
 
 
@@ -212,8 +211,8 @@ def least_seconds(done: KernelWork, on: Rates, taken: PartSeconds, setting: Sett
     for part in parts[2:]:
         each = np.maximum(each, part)
     each = each + setting.kernels.launch_s * (done.on_tensor | done.on_vector)
-    for energy in _energies(done, on, each, taken.cycles / on.array_per_s, parts, setting):
-        busiest = np.maximum(busiest, done.summed(energy))
+    energies = _energies(done, on, each, taken.cycles / on.array_per_s, parts, setting)
+    busiest = np.maximum(busiest, done.most_summed(energies))
     return _layers(np.maximum(busiest, done.longest(each)), taken.update_s)
 
 
@@ -259,8 +258,9 @@ def _whole_s(done: KernelWork, on: Rates, shared_s: Floats) -> Floats:
 
 def _energies(
     done: KernelWork, on: Rates, whole_s: Floats, array_s: Floats, parts: tuple[Floats, ...], setting: Setting
-) -> Iterator[Floats]:
-    """Yield what each kernel takes at least of the time of both kinds of cores, by some weights, (kernels, boxes).
+) -> Floats:
+    """Return what each kernel takes at least of the time of both kinds of cores, by some weights, (weights, kernels,
+    boxes).
 
     A kernel has the whole chip for whole_s, or one core of its kind, with that core's share of buffer and bandwidth;
     its matmuls take one array for array_s.
@@ -279,7 +279,7 @@ def _energies(
     one_s = np.maximum(array_s, lanes_s * vector)
     one_s = np.maximum(one_s, moved_s * (few_tensor + few_vector))
     always = one_s >= done.summed(on_cores).reshape(len(done.phases), whole_s.shape[1])[done.phase]
-    for weight in (0.0 * alike, 0.5 * alike, alike, 0.5 + 0.5 * alike, 0.0 * alike + 1.0):
-        alone = weight * np.where(done.on_tensor, on_tensor, 0.0)
-        alone = alone + (1.0 - weight) * np.where(done.on_vector, on_vector, 0.0)
-        yield np.where(always, on_cores, np.minimum(on_cores, alone))
+    weights = np.stack([0.0 * alike, 0.5 * alike, alike, 0.5 + 0.5 * alike, 0.0 * alike + 1.0])[:, None, :]
+    alone = weights * np.where(done.on_tensor, on_tensor, 0.0)
+    alone = alone + (1.0 - weights) * np.where(done.on_vector, on_vector, 0.0)
+    return np.where(always, on_cores, np.minimum(on_cores, alone))

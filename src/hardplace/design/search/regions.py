@@ -120,10 +120,9 @@ def _divided(region: BoxCandidate, space: ChipSpace, order: Order) -> list[BoxCa
 def _halves(part: BoxCandidate, space: ChipSpace, order: Order) -> list[BoxCandidate]:
     """Return the halves of a part along the axis by which its chips differ most, in weighted doublings."""
     box, band = part.box, part.band
-    spans = [
-        weight * np.log2(values[high - 1] / values[low]) if high - low > 1 else -1.0
-        for weight, values, low, high in zip(order.axes, space.values, box.low, box.high, strict=True)
-    ]
+    ratios = [values[high - 1] / values[low] for values, low, high in zip(space.values, box.low, box.high, strict=True)]
+    several = np.array(box.high) - np.array(box.low) > 1
+    spans = np.where(several, order.axes * np.log2(ratios), -1.0)
     axis = int(np.argmax(spans))
     if band is not None and order.tdp and order.tdp * band.doublings > spans[axis]:
         return [replace(part, band=half, chips=0) for half in band.halves()]

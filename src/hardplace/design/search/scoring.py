@@ -24,7 +24,7 @@ from hardplace.hardware.blueprint import Blueprint
 from hardplace.hardware.space import ChipSpace
 from hardplace.ndtypes import Bools, Floats, Ints
 
-_NOTHING = 1e-300  # samples a second that are none
+NOTHING = 1e-300  # samples a second that are none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +167,7 @@ class Scoring:
                     there.chains[group],
                     there.families[member].recompute,
                     there.shapes[member],
-                    enough_s=layout.batch / np.maximum(needed[open_], _NOTHING),
+                    enough_s=layout.batch / np.maximum(needed[open_], NOTHING),
                     whole=whole,
                 )
                 speed[member, open_] = np.minimum(speed[member, open_], layout.batch / bound_s)

@@ -259,6 +259,14 @@ class Limits:
             )
         return costs, energies, plan
 
+    def limited(self, section: Section, low: Chips, high: Chips) -> Costs:
+        """Return what limits and bands of boxes are compared with: of `least` what rises with every size is the lowest
+        chip's, so without a limit on the price the highest chip need not be billed.
+        """
+        if self.budget.usd is not None:
+            return self.least(section, low, high)[0]
+        return self.costs(section, low, 0.0 if self.bands is None else self.bands.over_w)[0]
+
 
 def tightened(limits: Limits, section: Section, parts: list[Part]) -> list[Part]:
     """Return boxes without the upper places of each axis that no chip within the limits has, and their bands.
@@ -278,7 +286,7 @@ def tightened(limits: Limits, section: Section, parts: list[Part]) -> list[Part]
     if not rows:
         return parts
     within = limits.on([parts[index][1] for index, _, _ in owners])
-    costs, _, _ = within.least(section, limits.space.at(np.array(rows).T), limits.space.at(np.array(tops).T - 1))
+    costs = within.limited(section, limits.space.at(np.array(rows).T), limits.space.at(np.array(tops).T - 1))
     tops_of = [list(box.high) for box, _ in parts]
     for which in np.flatnonzero(~within.within(costs)).tolist():
         index, axis, place = owners[which]
@@ -293,7 +301,7 @@ def _inside(limits: Limits, section: Section, parts: list[Part]) -> list[Part]:
     boxes, bands = [box for box, _ in parts], [band for _, band in parts]
     low, high = (limits.space.at(places) for places in corners(boxes))
     within = limits.on(bands)
-    costs, _, _ = within.least(section, low, high)
+    costs = within.limited(section, low, high)
     limits.note(costs, np.array([box.size for box in boxes]))
     inside = within.within(costs)
     if within.bands is None:

@@ -45,7 +45,9 @@ class Weights:
         """
         both = times.forward_s + times.backward_s
         counted = self.of[:, :, None] > 0.0
-        least = np.divide(both, self.of[:, :, None], out=np.full((*self.of.shape, both.shape[1]), np.inf), where=counted)
+        least = np.divide(
+            both, self.of[:, :, None], out=np.full((*self.of.shape, both.shape[1]), np.inf), where=counted
+        )
         enough = ((times.forward_s >= self.share[:, None, None] * both) | ~counted).all(axis=1)
         return np.where(enough, least.min(axis=1), 0.0)
 
@@ -148,16 +150,17 @@ def _least(problem: PartitionProblem, case: PartitionCase, weights: Weights, ord
     # A stage nearer to the start holds more micro-batches, so what does not fit there fits no earlier one.
     start, end = np.nonzero(case.sums.valid & (case.costs.memory_bytes(1) <= problem.memory_bytes))
     held = inside[end] - inside[start]
+    again = held * (1.0 + weights.share)
     front = np.full(inside.shape, np.inf)
     front[-1] = -np.inf
     found = []
     for stage in range(1, most + 1):
         fits = np.flatnonzero(case.costs.memory_bytes(stage)[start, end] <= problem.memory_bytes)
         if len(fits) < len(start):
-            start, end, held = start[fits], end[fits], held[fits]
+            start, end, held, again = start[fits], end[fits], held[fits], again[fits]
         following = np.full(inside.shape, np.inf)
         if len(start):
-            load = held * (1.0 + weights.share) if stage > 1 else held
+            load = again if stage > 1 else held
             begins = np.flatnonzero(np.diff(start, prepend=-1))
             following[start[begins]] = np.minimum.reduceat(np.maximum(load, front[end]), begins)
         front = following
