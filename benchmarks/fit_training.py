@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from memory_spread import half_of
 
-from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
+from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS, on_arrays_of
 from hardplace.cost.layers.work import AttentionWork, GemmWork, Work
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
@@ -228,7 +228,7 @@ def simple(name: str, model: str) -> tuple[Plan, LayerChain, Fleet]:
     own)."""
     chip = device(name)
     arrays = not isinstance(chip.engine, Multiprocessors)
-    usual = ("neuron" if chip.vendor == "AWS" else ON_ARRAYS) if arrays else ""
+    usual = on_arrays_of(chip.vendor) if arrays else ""
     count, tries = (64 if arrays else 8), []
     for zero, micro_batch in ((1, 1), (1, 2), (2, 2), (3, 1), (3, 2)):
         plan = Plan(

@@ -40,7 +40,8 @@ CASES = (
     ("software", "megatron-core", GPUS),
     ("software", "xla", GPUS),
     ("software", "neuron", ("Trainium",)),
-    ("software", "xla-arrays", ("TPU", "Gaudi")),
+    ("software", "gaudi", ("Gaudi",)),
+    ("software", "xla-arrays", ("TPU",)),
     ("software", "", tuple(ONE_OF)),
 )
 

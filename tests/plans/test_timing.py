@@ -24,6 +24,7 @@ LAYER = LayerWork(
     saved_bytes=0.0,
     working_bytes=0.0,
     output_bytes=0.0,
+    tensors=9,
 )
 CONTENTS = StageContents(
     parameters=10**9,

@@ -18,7 +18,7 @@ from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.kept import SharedKept, shared_kept
 from hardplace.workload.sharding.shards import RankShards
 from hardplace.workload.types import Layer, Recompute, Workload
-from hardplace.workload.weights import SharedWeights, WeightSizes, repeated, shared_weights
+from hardplace.workload.weights import SharedWeights, WeightSizes, has_experts, repeated, shared_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -222,7 +222,7 @@ def chain_of(workload: Workload, made: Sequence[FusedLayer], shape: DecoderShape
     ends = {workload.order[0], workload.order[-1]}
     layers = [one.layer for one in made]
     shared = shared_weights(workload, layers)
-    mixture = any(one.weights.of_experts for one in made)
+    mixture = any(map(has_experts, layers))
     if plan.tensor > 1 and plan.expert == 1:
         # Tensor ranks have parts of the same experts: replicas are those of dense weights.
         made = [replace(one, weights=one.weights.all_dense) for one in made]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hardplace.cost.layers.software import ON_ARRAYS, Dispatcher, Graphs
+from hardplace.cost.layers.software import ON_ARRAYS, Dispatcher, Graphs, on_arrays_of
 from hardplace.cost.one_chip.described_timer import DescribedDevice
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Multiprocessors
@@ -41,8 +41,9 @@ def _from_hopper(chip: Device | DescribedDevice) -> bool:
     return _gpu(chip) and chip.vendor == "NVIDIA" and "fp8" in chip.dtypes
 
 
-def _aws(chip: Device | DescribedDevice) -> bool:
-    return chip.vendor == "AWS"
+def _of(vendor: str) -> Callable[[Device | DescribedDevice], bool]:
+    """Return whether a chip is of a vendor; a GPU passes: it is told so with all software of arrays."""
+    return lambda chip: _gpu(chip) or chip.vendor == vendor
 
 
 # DeepEP runs from SM80 on, its branch hybrid-ep from SM90 on (deepseek-ai/DeepEP, README.md, requirements); Megatron
@@ -78,14 +79,20 @@ RULES = (
     DeviceRule(
         field="software",
         needs=lambda value: value == "neuron",
-        has=lambda chip: _gpu(chip) or _aws(chip),  # a GPU is told so with all software of arrays
-        expected=f"{ON_ARRAYS}, or none: Neuron is of AWS's chips",
+        has=_of("AWS"),
+        expected="the chip's own, or none: Neuron is of AWS's chips",
+    ),
+    DeviceRule(
+        field="software",
+        needs=lambda value: value == "gaudi",
+        has=_of("Intel"),
+        expected="the chip's own, or none: Gaudi's software is of Intel's chips",
     ),
     DeviceRule(
         field="software",
         needs=lambda value: value == ON_ARRAYS,
-        has=lambda chip: not _aws(chip),
-        expected="neuron, or none: AWS's chips are run by Neuron",
+        has=lambda chip: _gpu(chip) or on_arrays_of(chip.vendor) == ON_ARRAYS,
+        expected="the chip's own, or none: AWS's chips are run by Neuron, Intel's by Gaudi's software",
     ),
 )
 

@@ -11,7 +11,15 @@ from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.cost.gpu.types import GpuModel
-from hardplace.cost.layers.software import LAUNCHED, ON_ARRAY_SOFTWARE, ON_ARRAYS, SOFTWARE, Dispatcher, Graphs
+from hardplace.cost.layers.software import (
+    LAUNCHED,
+    ON_ARRAY_SOFTWARE,
+    ON_ARRAYS,
+    SOFTWARE,
+    Dispatcher,
+    Graphs,
+    on_arrays_of,
+)
 from hardplace.cost.one_chip.described_timer import DescribedDevice, DescribedTimer
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
@@ -134,11 +142,18 @@ def _unmeasured(chip: Device, kind: str, plan: Plan) -> list[str]:
     if not is_fitted(kind):
         return [f"{chip.name}: no published run on it was fitted: figures are the centre of other devices"]
     if not plan.software:
-        return ["no software named: the centre of those known, no faster than the best published run on the device"]
+        return [f"no software named: the centre of those known{_held(kind)}"]
     if not rows_together(kind, plan.software):
         name = SOFTWARE[plan.software].title
         return [f"{chip.name} with {name}: no published run of both together was fitted"]
     return []
+
+
+def _held(kind: str) -> str:
+    """Return what says how much slower kernels are taken so that simple plans do not pass the best published run of a
+    generation, or of the nearest one; "" where they do not anyway."""
+    factor = max(fitted().unnamed.get(nearest(kind, fitted()), {}).values(), default=1.0)
+    return f", kernels {factor:.3g} times slower: no faster than the best published run" if factor > 1.0 else ""
 
 
 def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
@@ -148,7 +163,7 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         expected = " or ".join(ON_ARRAY_SOFTWARE)
         raise BadInput(f"software: {plan.software}: {chip.name} has arrays: expected {expected}, or none")
     kind = generation_of_arrays(chip)
-    usual = "neuron" if chip.vendor == "AWS" else ON_ARRAYS
+    usual = on_arrays_of(chip.vendor)
     how = replace(plan, software=plan.software or usual).ways
     reached = efficiencies(kind, how, flash=plan.flash, named=bool(plan.software))
     found, on = _own(reached, chip, plan), machine(chip, "bf16")
@@ -157,11 +172,8 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         notes.append(
             f"{chip.name}: no published runs were fitted: steps may take up to {_UNFITTED:g} times these seconds"
         )
-    if not plan.software and nearest(kind, fitted()) in fitted().unnamed:
-        notes.append(
-            f"no software named: {SOFTWARE[usual].title}, no faster than the best published run on the device or the "
-            "nearest one"
-        )
+    if not plan.software and (slower := _held(kind)):
+        notes.append(f"no software named: {SOFTWARE[usual].title}{slower}")
     notes.append(f"{chip.name}: memory is what Megatron-LM keeps; compilers for arrays may keep less")
     if low is not None:
         rate = chip.peak_flops_per_s(low.value) / half

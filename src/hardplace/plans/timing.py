@@ -159,14 +159,14 @@ def _traffic_s(held: tuple[int, int], plan: Plan, site: DevicePool, collective: 
     return total_s
 
 
-def _broadcasts_s(held: tuple[int, int], layers: int, plan: Plan, site: DevicePool) -> float:
+def _broadcasts_s(held: tuple[int, int], tensors: int, plan: Plan, site: DevicePool) -> float:
     """Return seconds in which the ranks that own a stage's tensors whole send their weights to the others, one after
     another. Nothing runs beside them, so they take what they take alone."""
     total_s = 0.0
     for count, ring in zip(held, replicas_of(plan), strict=True):
         members = min(ring.members, plan.shard or ring.members)
         if count and members > 1:
-            part, owners = Ring(members=members, stride=ring.stride), min(members, layers * plan.habits.whole_tensors)
+            part, owners = Ring(members=members, stride=ring.stride), min(members, max(1, tensors))
             each_bytes = weight_bytes(plan) * count / owners
             total_s += owners * broadcast_s(site.cluster, part.members, part.stride, each_bytes)
     return total_s
@@ -288,12 +288,14 @@ def end_of_stage(
         sum(one.parameters for one in stage) - twice.parameters,
         sum(one.expert_parameters for one in stage) - twice.expert_parameters,
     )
-    return stage_end_s(held, len(stage), stage, plan, site, forward_s, backward_s)
+    tensors = sum(one.tensors for one in stage)
+    return stage_end_s(held, len(stage), tensors, stage, plan, site, forward_s, backward_s)
 
 
 def stage_end_s(
     held: tuple[int, int],
     layers: int,
+    tensors: int,
     stage: Sequence[LayerWork],
     plan: Plan,
     site: DevicePool,
@@ -305,6 +307,7 @@ def stage_end_s(
     Args:
         held: Trained parameters of a rank, of dense layers and of experts.
         layers: Number of the stage's layers.
+        tensors: Number of their trained tensors.
         stage: The layers; read for Muon's products alone.
         plan: The plan.
         site: The devices.
@@ -320,7 +323,7 @@ def stage_end_s(
     between_s = _between_s(held, plan, site) if plan.shard and plan.zero else 0.0
     if plan.zero == 1 and plan.habits.whole_tensors:
         reduced_s = _traffic_s(held, plan, site, Collective.ALL_REDUCE, gradient)
-        total_s = exposed_s(reduced_s, backward_s) + _broadcasts_s(held, layers, plan, site)
+        total_s = exposed_s(reduced_s, backward_s) + _broadcasts_s(held, tensors, plan, site)
     elif plan.zero == 0:
         total_s = exposed_s(_traffic_s(held, plan, site, Collective.ALL_REDUCE, gradient), backward_s)
     elif plan.zero < 3:

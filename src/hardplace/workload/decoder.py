@@ -49,7 +49,7 @@ class DecoderShape:
 
     window: keys of sliding-window attention in every `window_every`-th layer; the others see all. predicted: extra
     layers that predict further tokens (MTP), each with a head of its own. normed: a norm reads what a dense MLP gives
-    (Gemma 2, OLMo 2).
+    (Gemma 2, OLMo 2). biased: attention's products have biases though the MLP's have none (InternLM).
 
     hidden, heads, kv_heads, head_dim, ffn and vocab may be columns (arrays of one length, `hardplace.shaping`):
     `block`, `embedding` and `head` of `decoder.py` are arithmetic on them, and give work whose sizes are columns.
@@ -72,6 +72,7 @@ class DecoderShape:
     window_every: int = 1
     predicted: int = 0
     normed: bool = False
+    biased: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,13 @@ def experts_of(layer: Layer) -> frozenset[int]:
     return frozenset(products | {layer.tensors[one.reads[0]].storage for one in expert_lookups(layer)})
 
 
+def has_experts(layer: Layer) -> bool:
+    """Return whether a layer is a mixture of experts: it has grouped products, or experts that are modules of their
+    own, which stand in a list that is called so in all libraries (Switch Transformers: `mlp.experts.expert_0.wi`)."""
+    grouped = any(one.kind is OperatorKind.GROUPED_MATMUL for one in layer.operators)
+    return grouped or any("experts." in one.module for one in layer.operators)
+
+
 def expert_lookups(layer: Layer) -> list[Operator]:
     """Return the look-ups of what experts have beside the weights of grouped products (biases, scales): of parameters
     with a row an expert, as many rows as those products have."""

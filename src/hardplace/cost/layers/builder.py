@@ -41,7 +41,7 @@ class Builder:
         self.shape, self.degrees = shape, degrees
         self.forward: list[Work] = []
         self.backward: list[list[Work]] = []
-        self.parameters = self.expert_parameters = 0
+        self.parameters = self.expert_parameters = self.tensors = 0
         self.saved_bytes = self.widest_bytes = 0.0
         self.tokens = degrees.micro_batch * shape.sequence // degrees.context
         self.kept_share = 0.5 if degrees.low and not degrees.autograd else 1.0  # of the bytes of a linear layer's input
@@ -71,12 +71,15 @@ class Builder:
         """The work of the backward pass, last pieces first."""
         return tuple(one for piece in reversed(self.backward) for one in piece)
 
-    def linear(self, rows: int, outputs: int, inputs: int, *, low: bool = True, bias: bool = False) -> None:
-        """Add a linear layer of the rank's own size; its backward pass holds a 16-bit weight gradient, before it is
-        added up, and the gradients of its input and output."""
+    def linear(
+        self, rows: int, outputs: int, inputs: int, *, low: bool = True, bias: bool = False, matrices: int = 1
+    ) -> None:
+        """Add a linear layer of the rank's own size, of so many matrices side by side; its backward pass holds a 16-bit
+        weight gradient, before it is added up, and the gradients of its input and output."""
         one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, self.degrees, low=low)
         self.add([one], [input_gradient, weight_gradient])
         self.parameters += outputs * inputs + (outputs if bias else 0)
+        self.tensors += matrices * (2 if bias else 1)
         self._hold(2.0 * outputs * inputs + self.degrees.activation_bytes * float(rows) * (outputs + inputs))
 
     def expert_linear(self, copies: int, outputs: int, inputs: int, held: int) -> None:
@@ -88,6 +91,7 @@ class Builder:
         )
         self.add([one], [input_gradient, weight_gradient], self.kept_share * 1.0 * size * copies * inputs)
         self.expert_parameters += held * outputs * inputs
+        self.tensors += held
         self._hold(2.0 * held * outputs * inputs + size * float(copies) * (outputs + inputs))
 
     def _hold(self, size_bytes: float) -> None:
@@ -118,6 +122,7 @@ class Builder:
         kept = 4.0 * self.local * width + size if self.unfused else size
         self.moved(Stream.NORM, 2.0 * size, 3.0 * size, width, kept)
         self.parameters += width * (1 if self.shape.gated else 2)
+        self.tensors += 1 if self.shape.gated else 2
 
     def enter(self) -> None:
         """Add what stands before products cut by output features: a gather with sequence parallelism, else the

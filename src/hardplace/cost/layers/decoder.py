@@ -34,7 +34,7 @@ def _scores_bytes(shape: DecoderShape, degrees: Degrees) -> float:
 
 def _attention(b: Builder, number: int) -> None:
     shape, degrees = b.shape, b.degrees
-    tensor, size, bias = degrees.tensor, degrees.activation_bytes, not shape.gated
+    tensor, size, bias = degrees.tensor, degrees.activation_bytes, not shape.gated or shape.biased
     heads, kv_heads = shape.heads // tensor, -(-shape.kv_heads // tensor)
     b.enter()
     if shape.latent is None:
@@ -86,18 +86,20 @@ def _latent(b: Builder, heads: int) -> None:
         moved = 2.0 * size * b.tokens * latent.query
         b.moved(Stream.NORM, moved, 1.5 * moved, latent.query, moved)
         b.parameters += latent.query
+        b.tensors += 1
     b.linear(b.tokens, heads * query, latent.query or shape.hidden)
     b.linear(b.tokens, latent.key_value + latent.rope, shape.hidden)
     moved = 2.0 * size * b.tokens * latent.key_value
     b.moved(Stream.NORM, moved, 1.5 * moved, latent.key_value, moved)
     b.parameters += latent.key_value
+    b.tensors += 1
     b.linear(b.tokens, heads * (latent.nope + latent.value), latent.key_value)
 
 
 def _dense(b: Builder, ffn: int, rows: int, tensor: int) -> None:
     shape, size = b.shape, b.degrees.activation_bytes
     own, matrices, bias = ffn // tensor, 2 if shape.gated else 1, not shape.gated
-    b.linear(rows, matrices * own, shape.hidden, bias=bias)
+    b.linear(rows, matrices * own, shape.hidden, bias=bias, matrices=matrices)
     one = 1.0 * size * rows * own
     kept = (matrices + b.unfused + b.kept_share) * one  # inputs of the activation and of the last product
     b.moved(Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved_bytes=kept)
@@ -205,6 +207,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         working_bytes=working + b.widest_bytes,
         output_bytes=out,
         lingering_bytes=cache,
+        tensors=b.tensors,
     )
 
 
@@ -232,6 +235,7 @@ def embedding(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         saved_bytes=8.0 * b.tokens,
         working_bytes=2.0 * vocab * shape.hidden,
         output_bytes=size * b.local / b.tokens,
+        tensors=2 if shape.positions else 1,
     )
 
 
@@ -266,4 +270,5 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         passing_bytes=1.0 * passes * logits,
         working_bytes=b.widest_bytes,
         output_bytes=0.0,
+        tensors=b.tensors,
     )

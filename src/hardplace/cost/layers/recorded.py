@@ -55,6 +55,7 @@ class FusedLayer:
                 logits_bytes=float(kept) if lost else 0.0,
                 working_bytes=float(whole - kept) if kind is not Recompute.NONE else 0.0,
                 output_bytes=float(output),
+                tensors=len(layer.trained),
             )
         return found
 

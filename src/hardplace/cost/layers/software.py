@@ -69,9 +69,9 @@ class Software:
             not reentrant; XLA, which drops what nobody reads), not with the layer.
         loops: Layers are a loop that the compiler does not open, so what is reduced between groups of replicas waits
             for its end (MaxText's scan_layers).
-        whole_tensors: Tensors of a layer, where ZeRO-1 gives each tensor to one rank whole: gradients are then
-            all-reduced, and each rank that owns some broadcasts its weights after the update, one rank after another
-            (docs/model-training.md, section 4); 0: states are divided evenly.
+        whole_tensors: ZeRO-1 gives each tensor to one rank whole: gradients are then all-reduced, and each rank that
+            owns some broadcasts its weights after the update, one rank after another (docs/model-training.md, section
+            4); else states are divided evenly.
         policies: Modules that are usually computed again (`plans.plan.MODULES`), the least first, where a run says
             nothing of recompute.
     """
@@ -98,7 +98,7 @@ class Software:
     gradient_layers: float = 1.0
     stops_early: bool = False
     loops: bool = False
-    whole_tensors: int = 0
+    whole_tensors: bool = False
     policies: tuple[tuple[str, ...], ...] = ()
 
 
@@ -107,7 +107,8 @@ LAUNCHED = {Graphs.NONE: 1.0, Graphs.PARTIAL: 0.5, Graphs.LAYER: 0.15, Graphs.FU
 # Kernels of a mixture's router, preprocessing and permutation over those of an all-to-all where nothing is captured.
 _ROUTING = {Dispatcher.ALL_TO_ALL: 1.0, Dispatcher.DEEPEP: 0.6, Dispatcher.HYBRIDEP: 0.6}
 NONE_NAMED, ON_ARRAYS = "", "xla-arrays"  # of GPUs, and of chips with arrays
-ON_ARRAY_SOFTWARE = (ON_ARRAYS, "neuron")
+ON_ARRAY_SOFTWARE = (ON_ARRAYS, "neuron", "gaudi")
+_ARRAYS_OF = {"AWS": "neuron", "Intel": "gaudi"}  # by vendor of the chip
 # MaxText's remat policies: minimal_with_context and minimal (all products kept; with attention's output, without), and
 # those that keep attention's inputs and outputs alone (save_qkv_proj; docs/model-training.md, section 5).
 MINIMAL_WITH_CONTEXT, MINIMAL, SAVE_ATTENTION = (
@@ -164,7 +165,7 @@ SOFTWARE: dict[str, Software] = {
     "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, stops_early=True),
     "internevo": Software(
         title="InternEvo with its hybrid ZeRO (2023, 2024)",
-        whole_tensors=9,  # InternLM-7B: five matrices, two biases, two norms
+        whole_tensors=True,
     ),
     "torchtitan": Software(
         title="torchtitan (FSDP2 by parameter, torch.compile of layers and loss)",
@@ -198,6 +199,7 @@ SOFTWARE: dict[str, Software] = {
         policies=_XLA_POLICIES,
     ),
     "neuron": Software(title="AWS Neuron on Trainium"),
+    "gaudi": Software(title="Intel Gaudi's software with PyTorch"),
 }
 
 
@@ -211,6 +213,11 @@ class Ways:
     tensor_overlap: bool
     expert_overlap: bool
     fused_experts: bool
+
+
+def on_arrays_of(vendor: str) -> str:
+    """Return the software that runs a vendor's chips with arrays: its own, else XLA's."""
+    return _ARRAYS_OF.get(vendor, ON_ARRAYS)
 
 
 def software_named(name: str) -> Software:

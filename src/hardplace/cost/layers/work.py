@@ -155,6 +155,7 @@ class LayerWork:
             the backward one.
         passing_bytes: Of the logits and loss, what is freed before the backward pass of the layer before.
         lingering_bytes: What the last step left that is held until the forward pass has ended.
+        tensors: Number of its trained tensors.
     """
 
     name: str
@@ -176,6 +177,7 @@ class LayerWork:
     offloaded_bytes: float = 0.0
     passing_bytes: float = 0.0
     lingering_bytes: float = 0.0
+    tensors: int = 0
 
     @property
     def weights(self) -> WeightSizes:

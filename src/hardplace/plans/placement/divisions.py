@@ -238,7 +238,7 @@ class Divisions:
             return 0.0
         layer_s, fixed_s = priced.seconds[:, chain.inner.start], site.pricer.efficiencies.step_s
         known = self._ends_of(cell, plan)
-        bare = replace(chain.layers[0], forward=(), parameters=0, expert_parameters=0)
+        bare = replace(chain.layers[0], forward=(), parameters=0, expert_parameters=0, tensors=0)
         ends = len(chain.before), len(chain.after)
         beside = (bare,) * (sum(ends) if plan.pipeline == 1 else max(ends))
         best_s = math.inf

@@ -118,6 +118,8 @@ class Stages:
         self.inner = self._inside[self.high] - self._inside[self.low]
         count = cuts.members.sum(axis=1)
         self._count = count[self.high] - count[self.low]
+        tensors = cuts.members @ np.array([one.tensors for one in chain.whole])
+        self._tensors = tensors[self.high] - tensors[self.low]
         self.last = len(cuts.members) - 1
         self._start = np.maximum(self.low, chain.inner.start)
         self.seconds = self._chunks()
@@ -268,7 +270,8 @@ class Stages:
                 own = round(float(dense)), round(float(experts))
                 work = self.layers(one) if plan.optimizer is OptimizerKind.MUON else ()
                 count = int(self._count[one])
-                known[key] = stage_end_s(own, count, work, plan, self.site, float(forward_s), float(backward_s))
+                passes = float(forward_s), float(backward_s)
+                known[key] = stage_end_s(own, count, int(self._tensors[one]), work, plan, self.site, *passes)
             found[index] = known[key]
         return found[which]
 

@@ -215,6 +215,7 @@ def _shape(row: Mapping[str, str]) -> DecoderShape:
         window=numbers.get("swa_window", 0),
         window_every=2 if "every_2" in moe else 1,
         predicted=numbers.get("mtp", 0),
+        biased="InternEvo" in row["source"],  # InternLM-7B
     )
 
 

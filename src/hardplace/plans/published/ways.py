@@ -20,7 +20,8 @@ from hardplace.errors import BadInput
 from hardplace.plans.plan import MODULES
 from hardplace.plans.published.recipes import recipe_fields, recipe_of, released
 
-ARRAYS = ("TPU", "Trainium", "Gaudi")
+_ON_ARRAYS = {"TPU": ON_ARRAYS, "Trainium": "neuron", "Gaudi": "gaudi"}
+ARRAYS = tuple(_ON_ARRAYS)
 OLD = ("V100", "A100", "A800")  # no distributed optimizer, no cuDNN attention by default
 # What a source, a model or a note names: the software, first match.
 _SOFTWARE = (
@@ -59,7 +60,7 @@ _YES = {"1": True, "0": False, "true": True, "false": False, "on": True, "off": 
 def software_of(row: Mapping[str, str]) -> str:
     """Return the software that a row says it ran, else the one its source is known to run; "" if neither says."""
     if row["device"].startswith(ARRAYS):
-        return "neuron" if row["device"].startswith("Trainium") else ON_ARRAYS
+        return next(name for start, name in _ON_ARRAYS.items() if row["device"].startswith(start))
     said = row.get("software", "").strip()
     if said and said in SOFTWARE:
         return said
