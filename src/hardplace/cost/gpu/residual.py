@@ -13,6 +13,7 @@ from hardplace.cost.gpu.types import Datasheet, GemmParameters, Trees
 from hardplace.ndtypes import Floats, Ints
 
 _CHUNK = 8192  # GEMMs a pass
+_DEEPEST = 12  # levels of two trees in one: its leaves lie in the first cache
 _MANY = 1024  # GEMMs from which trees are looked up one by one, so that each look-up stays in the cache
 _WAVE_TILES = ((128, 256), (128, 128), (256, 128))
 
@@ -62,11 +63,13 @@ _Leaves = npt.NDArray[np.int32]
 class _Questions:
     """Trees as distinct questions: a threshold of a feature, those of one feature beside each other.
 
+    Two trees, one of each half, are looked up as one: its leaves are the sums of theirs.
+
     Attributes:
         features: Feature, with the first and the last of its questions.
         thresholds: Of each question, one column.
-        asked: Question of each tree and level, shape (trees, depth).
-        leaves: Leaves, shape (trees, 2^depth).
+        asked: Question of each level and tree, shape (depth, trees).
+        leaves: Leaves of each two trees, shape (trees / 2, 4^depth); of deep ones, of each, shape (trees, 2^depth).
     """
 
     features: tuple[tuple[int, int, int], ...]
@@ -82,11 +85,19 @@ def _questions(trees: Trees) -> _Questions:
     place = {pair: index for index, pair in enumerate(distinct)}
     asking = [feature for feature, _ in distinct]
     depth = len(trees.features[0])
+    asked = np.array([place[pair] for pair in pairs]).reshape(-1, depth)
+    leaves = np.array(trees.values, dtype=np.int32)
+    if 2 * depth <= _DEEPEST:
+        if len(asked) % 2:  # one more, which adds nothing
+            asked, leaves = np.vstack((asked, asked[:1])), np.vstack((leaves, np.zeros_like(leaves[:1])))
+        first, second = np.split(leaves, 2)
+        leaves = (first[:, :, None] + second[:, None, :]).reshape(len(first), -1)
+    assert np.abs(leaves).max(axis=1).sum(dtype=np.int64) < 2**31
     return _Questions(
         features=tuple((one, asking.index(one), asking.index(one) + asking.count(one)) for one in sorted(set(asking))),
         thresholds=np.array([threshold for _, threshold in distinct])[:, None],
-        asked=np.array([place[pair] for pair in pairs]).reshape(-1, depth),
-        leaves=np.array(trees.values, dtype=np.int32),
+        asked=np.ascontiguousarray(asked.T),
+        leaves=leaves,
     )
 
 
@@ -99,21 +110,33 @@ def tree_sum(trees: Trees, columns: Floats) -> Floats:
         answers = np.empty((len(of.thresholds), part.shape[1]), dtype=np.uint8)
         for feature, begin, end in of.features:
             np.greater_equal(part[feature], of.thresholds[begin:end], out=answers[begin:end].view(np.bool_))
-        leaf = answers[of.asked[:, 0]]  # at most eight levels
-        for level in range(1, of.asked.shape[1]):
+        leaf = answers.take(of.asked[0], axis=0)  # at most eight levels
+        answer = np.empty_like(leaf)
+        for asked in of.asked[1:]:
             leaf += leaf
-            leaf |= answers[of.asked[:, level]]
-        total[start : start + _CHUNK] = _leaves_sum(of.leaves, leaf)
+            leaf |= answers.take(asked, axis=0, out=answer, mode="clip")
+        total[start : start + _CHUNK] = _leaves_sum(of.leaves, _in_twos(of, leaf))
     return total * trees.unit
 
 
-def _leaves_sum(leaves: _Leaves, leaf: npt.NDArray[np.uint8]) -> Ints:
+def _in_twos(of: _Questions, leaf: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8 | np.uint16]:
+    """Return the leaves of each two trees as one, where they are looked up so; leaf: shape (trees, rows)."""
+    half = len(of.leaves)
+    if half == len(leaf):
+        return leaf
+    both = leaf[:half].astype(np.uint16)
+    both <<= len(of.asked)
+    both |= leaf[half:]
+    return both
+
+
+def _leaves_sum(leaves: _Leaves, leaf: npt.NDArray[np.uint8 | np.uint16]) -> Ints:
     """Return the sum over trees of the leaf that each row ends in; leaf: shape (trees, rows)."""
     trees, rows = leaf.shape
     if rows < _MANY:
         return np.asarray(leaves[np.arange(trees)[:, None], leaf].sum(axis=0, dtype=np.int64))
-    total, values = np.zeros(rows, dtype=np.int64), np.empty(rows, dtype=np.int32)
+    total, values = np.zeros(rows, dtype=np.int32), np.empty(rows, dtype=np.int32)  # as wide as `_questions` proves
     for tree in range(trees):
-        np.take(leaves[tree], leaf[tree], out=values, mode="clip")
+        leaves[tree].take(leaf[tree], out=values, mode="clip")
         total += values
-    return total
+    return total.astype(np.int64)
