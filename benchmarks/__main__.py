@@ -1,9 +1,10 @@
 """The benchmarks as a suite, by pytest-benchmark (extra `benchmark`): `python -m benchmarks [PYTEST ARGUMENTS]`.
 
 Runs benchmarks/suite, saves machine, load and commit with the seconds under .benchmarks/, and writes
-docs/performance.md, with ratios to the run that stands there. With arguments, such as `-k kernels`, the tables are
-printed and the document stays as it is. Seconds are of the processor, children included: other work on the machine
-matters little. HARDPLACE_PEERS names the Python of an environment with the extra `peers`.
+docs/performance.md, with ratios to the run that stands there, down to the tables that other benchmarks write. With
+arguments, such as `-k kernels`, the tables are printed and the document stays as it is. Seconds are of the processor,
+children included: other work on the machine matters little. HARDPLACE_PEERS names the Python of an environment with the
+extra `peers`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 _ROOT = Path(__file__).parents[1]
 _SAVED = _ROOT / ".benchmarks"
 _DOCUMENT = _ROOT / "docs" / "performance.md"
+OTHERS = "<!-- others: benchmarks that take minutes, each with --write -->"
 
 
 def main(arguments: list[str]) -> int:
@@ -39,7 +41,8 @@ def main(arguments: list[str]) -> int:
     ended = pytest.main([str(_ROOT / "benchmarks" / "suite"), "-c", "/dev/null", "-q", *options, *arguments])
     after = _runs()
     if after != before:
-        document = document_of(json.loads(after[-1].read_text()), earlier_s(_DOCUMENT.read_text()))
+        stood = _DOCUMENT.read_text()
+        document = document_of(json.loads(after[-1].read_text()), earlier_s(stood)) + other_tables(stood)
         if arguments:
             print(document)
         elif not ended:
@@ -58,6 +61,11 @@ def earlier_s(document: str) -> dict[str, float]:
     return {what: float(seconds) for what, seconds in rows}
 
 
+def other_tables(document: str) -> str:
+    """Return the end of a document that other benchmarks write: from the first of their marks on."""
+    return document[document.index(OTHERS) :] if OTHERS in document else ""
+
+
 def document_of(run: dict[str, Any], earlier: dict[str, float]) -> str:
     """Return docs/performance.md of a saved run: seconds, growth, peak memory, ratio to the seconds before.
 
@@ -73,8 +81,8 @@ def document_of(run: dict[str, Any], earlier: dict[str, float]) -> str:
         "of the process (at least the runner's own, 51 MiB). Of other rows it is what a call allocates. Growth is the "
         "exponent of seconds over work from the row before: 1 grows as the work, 0 not at all. Ratios are to the run "
         "that stood here before, on its machine; of rows under 0.05 s they say little. Public tools are those of the "
-        "extra `peers` that are installed; AccelForge 1.0.467 did not install beside them by "
-        "pip (conflicting requirements, 30 November 2026).", "",
+        "extra `peers` that are installed; AccelForge 1.0.467 does not install by pip, alone or beside them: it "
+        "requires hwcomponents, of which the index has no release (30 November 2026).", "",
         f"Commit {commit['id'][:10]}{', with changes' if commit['dirty'] else ''}, {run['datetime'][:16]}; "
         f"{machine['cpu'].get('brand_raw', machine['machine'])}, {machine['cpu'].get('count', '?')} cores, load "
         f"{machine.get('load', '?')}, Python {machine['python_version']}.", "",

@@ -1,18 +1,25 @@
 """Processor seconds, memory and gap of `place` as the devices grow from 64 to 131,072, one process for each question.
 
-    python benchmarks/many_devices.py                                   # the table of docs/model-placement.md
+    python benchmarks/many_devices.py --write                           # the table of docs/performance.md
     python benchmarks/many_devices.py llama3-405b:h100-sxm --most 16384
 
 As many samples a step as devices, 512 at the least. A model is a catalogue name or a file; what is recorded first
-(`hardplace trace`) is read in a moment. Seconds are of the whole process with its imports.
+(`hardplace trace`) is read in a moment. Seconds are of the whole process with its imports. The mixture of 10 trillion
+parameters is recorded first (extra `torch`, 15 s): `hardplace trace examples/mixture-10t/config.json`, here.
 """
 
 import argparse
 import multiprocessing
+import os
 import resource
 import time
+from datetime import date
+from pathlib import Path
 
-MODELS = ("llama3-405b:h100-sxm", "deepseek-v3:h100-sxm", "llama3-405b:gb200", "deepseek-v3:gb200")
+NAMES = ("llama3-405b", "deepseek-v3", "mixture-10t.json.gz")
+MODELS = tuple(f"{name}:{device}" for name in NAMES for device in ("h100-sxm", "gb200"))
+DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+MARKS = ("<!-- many devices: benchmarks/many_devices.py --write -->", "<!-- /many devices -->")
 DEVICES = (64, 512, 2048, 16384, 65536, 131072)
 
 
@@ -34,10 +41,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("models", nargs="*", default=MODELS, metavar="MODEL:DEVICE")
     options.add_argument("--most", type=int, default=DEVICES[-1], help="devices at the most")
+    options.add_argument("--write", action="store_true", help="the table into docs/performance.md")
     asked = options.parse_args()
     spawn = multiprocessing.get_context("spawn")
-    print("| model | device | devices | CPU s | peak memory, GB | step, gap, plans, degrees |")
-    print("|---|---|---:|---:|---:|---|")
+    lines = [
+        "| model | device | devices | CPU s | peak memory, GB | step, gap, plans, degrees |",
+        "|---|---|--:|--:|--:|---|",
+    ]
     for one in asked.models:
         model, _, device = one.rpartition(":")
         for devices in (count for count in DEVICES if count <= asked.most):
@@ -46,7 +56,19 @@ def main() -> None:
             child.start()
             seconds, held, said = answers.get()
             child.join()
-            print(f"| {model} | {device} | {devices:,} | {seconds:.1f} | {held:.2f} | {said} |", flush=True)
+            name = model.removesuffix(".json.gz")
+            lines.append(f"| {name} | {device} | {devices:,} | {seconds:.1f} | {held:.2f} | {said} |")
+            print(lines[-1], flush=True)
+    lines += ["", f"{date.today()}, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores."]
+    if asked.write:
+        written(lines)
+
+
+def written(lines: list[str]) -> None:
+    """Put the table between its marks."""
+    text = DOCUMENT.read_text()
+    begin, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
+    DOCUMENT.write_text(f"{text[:begin]}\n" + "\n".join(lines) + f"\n{text[end:]}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ that it started first (docs/distributed.md). Not in it: the network, the start o
 again because each keeps its own memory of kernels.
 
     python benchmarks/scaling.py [--write]
+    python benchmarks/scaling.py --two [--write]        # on an idle machine: one process and two, by the clock
 """
 
 from __future__ import annotations
@@ -17,29 +18,46 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from hardplace import api
 from hardplace.branch_and_bound import loop
 from hardplace.branch_and_bound.loop import Deadline, Done, Refinable
+from hardplace.branch_and_bound.processes import Processes
 from hardplace.branch_and_bound.steps import RefinementRequest, step
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.exact.evaluator import Task, in_process
+from hardplace.design.fingerprint import asked as asked_of
+from hardplace.design.journal import Journalled, journal
 from hardplace.design.question import Question, question_of
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.types import Job, Outcome
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "distributed.md"
 MARKS = ("<!-- scaling: benchmarks/scaling.py -->", "<!-- /scaling -->")
+TWO_MARKS = ("<!-- two processes: benchmarks/scaling.py --two -->", "<!-- /two processes -->")
 WORKERS = (1, 2, 4, 8, 16, 64, 256, 1024)
 ASKED = {"setting": "hbm3", "space": "reticle", "devices": 1024, "batch": 4096, "limits": {}, "ideal": False}
 QUESTIONS: tuple[tuple[str, tuple[str, ...], dict[str, Any], float], ...] = (
     ("`search llama2-7b`", ("llama2-7b",), {}, 0.01),
     ("`search bert-large --space open --gap 0.001`", ("bert-large",), {"space": "open"}, 0.001),
     ("`search gpt3-175b --gap 0.0003`", ("gpt3-175b",), {}, 0.0003),
+)
+
+# What takes more than a minute in one process, and one of seconds.
+LONG: tuple[tuple[str, tuple[str, ...], dict[str, Any], float], ...] = (
+    ("`search bert-large llama2-7b --space open --gap 0.001`", ("bert-large", "llama2-7b"), {"space": "open"}, 0.001),
+    (
+        "`search bert-large llama2-7b gpt2-xl gpt3-175b --space open --gap 0.0005`",
+        ("bert-large", "llama2-7b", "gpt2-xl", "gpt3-175b"),
+        {"space": "open"},
+        0.0005,
+    ),
 )
 
 
@@ -149,6 +167,60 @@ def rows_of(name: str, asked: dict[str, Any], models: tuple[str, ...], gap: floa
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Clocked:
+    """A search by the clock: seconds, processor seconds of all processes, what it found."""
+
+    wall_s: float
+    processor_s: float
+    found: tuple[Any, ...]
+
+
+def clocked(question: Question, gap: float, workers: int) -> Clocked:
+    """Run a search with a journal, here or in so many processes, which start within its seconds."""
+    began_s, used_s = time.perf_counter(), _processor_s()
+    with ExitStack() as stack:
+        path = Path(stack.enter_context(TemporaryDirectory())) / "journal"
+        kept = stack.enter_context(journal(path, asked_of(question, gap=gap), "", ""))
+        pool = stack.enter_context(Processes(workers)) if workers > 1 else None
+        evaluator = Journalled(kept, in_process(question, gap), pool)
+        search = DesignSearch(question, StoppingRule(gap=gap), evaluator=evaluator, within=Deadline())
+        found = search.run()
+    said = (found.scores, found.excess, found.stop, found.exact_evaluations, [one.score for one in found.progress])
+    return Clocked(time.perf_counter() - began_s, _processor_s() - used_s, said)
+
+
+def _processor_s() -> float:
+    both = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in both)
+
+
+def two(write: bool) -> None:
+    """Print the seconds of searches in one process and in two, and write them into docs/distributed.md."""
+    lines = ["| search | one process, s | two, s | times as fast | efficiency | processor s | same answer |"]
+    lines.append("|---|--:|--:|--:|--:|--:|---|")
+    for name, models, asked, gap in LONG:
+        question = question_of(tuple(api.load(model) for model in models), **{**ASKED, **asked})
+        one, more = (clocked(question, gap, workers) for workers in (1, 2))
+        fast = one.wall_s / more.wall_s
+        lines.append(
+            f"| {name} | {one.wall_s:.1f} | {more.wall_s:.1f} | {fast:.2f} | {fast / 2:.2f} | "
+            f"{one.processor_s:.1f}, {more.processor_s:.1f} | {'yes' if one.found == more.found else 'NO'} |"
+        )
+        print(lines[-1], flush=True)
+    lines += ["", f"By the clock, {date.today()}; load at the end {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."]
+    print("\n".join(lines))
+    if write:
+        written(lines, TWO_MARKS)
+
+
+def written(lines: list[str], marks: tuple[str, str]) -> None:
+    """Put lines between their marks in docs/distributed.md."""
+    text = DOCUMENT.read_text()
+    begin, end = text.index(marks[0]) + len(marks[0]), text.index(marks[1])
+    DOCUMENT.write_text(f"{text[:begin]}\n" + "\n".join(lines) + f"\n{text[end:]}")
+
+
 def main(write: bool) -> None:
     """Print the table, and write it into docs/distributed.md."""
     heads = ["search", "window", "refinements", "dropped", "one worker, s", "loop, s", "longest, s"]
@@ -166,10 +238,8 @@ def main(write: bool) -> None:
     ]
     print("\n".join(lines))
     if write:
-        text = DOCUMENT.read_text()
-        begin, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
-        DOCUMENT.write_text(f"{text[:begin]}\n" + "\n".join(lines) + f"\n{text[end:]}")
+        written(lines, MARKS)
 
 
 if __name__ == "__main__":
-    main("--write" in sys.argv[1:])
+    (two if "--two" in sys.argv[1:] else main)("--write" in sys.argv[1:])
