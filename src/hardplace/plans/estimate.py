@@ -259,18 +259,19 @@ def held(stage: Sequence[LayerWork], twice: WeightSizes, again_bytes: float) -> 
         again_bytes: Bytes of a micro-batch's activations that they count more than once (`kept_again`).
     """
     total = WeightSizes().plus(twice, -1)
-    for one in stage:
-        total = total.plus(one.weights)
+    weights = {one: one.weights for one in dict.fromkeys(stage)}
+    for one, times in Counter(stage).items():
+        total = total.plus(weights[one], times)
     return StageContents(
         **total._asdict(),
         saved_bytes=sum(one.saved_bytes for one in stage) - again_bytes,
         logits_bytes=sum(one.logits_bytes for one in stage),
-        working_bytes=float(max(one.working_bytes for one in stage)),
+        working_bytes=float(max(one.working_bytes for one in weights)),
         passing_bytes=sum(one.passing_bytes for one in stage),
         lingering_bytes=sum(one.lingering_bytes for one in stage),
-        largest_parameters=max(sum(one.weights[:4]) for one in stage),
-        largest_trained_parameters=max(sum(one.weights[:2]) for one in stage),
-        largest_packed_bytes=max(sum(one.weights[4:]) for one in stage),
+        largest_parameters=max(sum(sizes[:4]) for sizes in weights.values()),
+        largest_trained_parameters=max(sum(sizes[:2]) for sizes in weights.values()),
+        largest_packed_bytes=max(sum(sizes[4:]) for sizes in weights.values()),
         boundary_bytes=stage[0].output_bytes,
     )
 

@@ -35,29 +35,36 @@ def line_ends_s(
         for stage in range(stages):
             warm = min(micro_batches, last - stage)
             downs, ups, now = down[stage], up[stage], free[stage]
-            above = down[stage - 1] if stage else None
-            below = up[stage + 1] if stage < last else None
-            while len(ups) < micro_batches:
-                done = len(downs)
-                if done < micro_batches and done <= warm + len(ups):
-                    if above is not None:
-                        if len(above) <= done:
-                            break
-                        now = max(above[done] + hop_s, now)
-                    now += forward_s[stage]
-                    downs.append(now)
-                    if done < warm:
-                        continue
-                index = len(ups)
-                if below is not None:
-                    if len(below) <= index:
+            forth_s, back_s, late_s = forward_s[stage], backward_s[stage], weight_s[stage]
+            above, below = (down[stage - 1] if stage else None), (up[stage + 1] if stage < last else None)
+            given = len(above) if above is not None else micro_batches  # passes whose input is there
+            returned = len(below) if below is not None else micro_batches
+            done, index = len(downs), len(ups)
+            while index < micro_batches:
+                if done < micro_batches and done <= warm + index:
+                    if done >= given:
                         break
-                    now = max(below[index] + hop_s, now)
-                now += backward_s[stage]
+                    if above is not None:
+                        ready = above[done] + hop_s
+                        if ready > now:
+                            now = ready
+                    now += forth_s
+                    downs.append(now)
+                    done += 1
+                    if done <= warm:
+                        continue
+                if index >= returned:
+                    break
+                if below is not None:
+                    ready = below[index] + hop_s
+                    if ready > now:
+                        now = ready
+                now += back_s
                 ups.append(now)
                 if apart and index - late[stage] >= stage:
-                    now += weight_s[stage]
+                    now += late_s
                     late[stage] += 1
+                index += 1
             free[stage] = now
     if apart:
         for stage in range(stages):
