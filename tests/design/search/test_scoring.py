@@ -6,6 +6,7 @@ import pytest
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.goals import Goal, Objective
 from hardplace.design.search.explore import DesignSearch
+from hardplace.design.search.layout import ModelLayout
 from hardplace.design.search.scoring import Scoring
 from search_questions import question
 
@@ -41,3 +42,37 @@ def test_energy_is_bounded_where_an_objective_needs_it() -> None:
         chip, box = found.known(0, low, low).joules[0], found.known(0, low, high - 1).joules[0]
         assert (chip > 0.0).all() == (box > 0.0).all() == is_needed
         assert (box <= chip * (1 + 1e-9)).all()
+
+
+def test_the_best_family_of_a_box_is_bounded_alone_as_with_all_others() -> None:
+    asked = question("llama2-7b", micro_batches=(1, 4), recompute=(False, True), tensor_parallel=(1, 2))
+    found = DesignSearch(question=asked, ends=StoppingRule(gap=0.01)).scoring
+    random = np.random.default_rng(0)
+    sizes = np.array(asked.space.whole.high)[:, None]
+    low = random.integers(0, sizes, (len(sizes), 30))
+    high = np.minimum(low + random.integers(0, 3, low.shape), sizes - 1)
+    every = found.known(0, low, high).samples_per_s[0]
+    best = found.known(0, low, high, best=True).samples_per_s[0]
+    assert best.max(axis=0).tolist() == every.max(axis=0).tolist()
+    assert (best >= every).all()
+    assert (best > every).any(), "all families are bounded as well as the best one"
+
+
+def test_a_layout_like_another_has_the_same_plans_and_fullest_stages_as_one_of_its_own() -> None:
+    asked = question("opt-350m", micro_batches=(1, 8), recompute=(False, True), tensor_parallel=(1, 4))
+    search = DesignSearch(question=asked, ends=StoppingRule(gap=0.01))
+    section = search.scoring.sections[0]
+    own, like = (
+        ModelLayout(
+            workload=asked.workloads[0], setting=asked.setting, choices=asked.choices, space=asked.space, alike=given
+        ).on(section, lambda: None)
+        for given in (None, search.scoring.models[0])
+    )
+    assert own.families == like.families
+    for one, other in zip(own.shapes, like.shapes, strict=True):
+        for name in ("stages", "rounds", "reduction_s_per_byte", "latency_s", "shards"):
+            assert getattr(one, name).tolist() == getattr(other, name).tolist()
+        if one.fullest is None or other.fullest is None:
+            assert one.fullest is other.fullest
+        else:
+            assert one.fullest.least.tolist() == other.fullest.least.tolist()
