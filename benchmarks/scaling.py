@@ -49,15 +49,11 @@ QUESTIONS: tuple[tuple[str, tuple[str, ...], dict[str, Any], float], ...] = (
     ("`search gpt3-175b --gap 0.0003`", ("gpt3-175b",), {}, 0.0003),
 )
 
-# What takes more than a minute in one process, and one of seconds.
+# One of seconds, and one of more than a minute in one process.
+_SEVEN = ("bert-large", "llama2-7b", "gpt2-xl", "gpt3-175b", "llama3-8b", "gpt3-2.7b", "opt-350m")
 LONG: tuple[tuple[str, tuple[str, ...], dict[str, Any], float], ...] = (
-    ("`search bert-large llama2-7b --space open --gap 0.001`", ("bert-large", "llama2-7b"), {"space": "open"}, 0.001),
-    (
-        "`search bert-large llama2-7b gpt2-xl gpt3-175b --space open --gap 0.0005`",
-        ("bert-large", "llama2-7b", "gpt2-xl", "gpt3-175b"),
-        {"space": "open"},
-        0.0005,
-    ),
+    ("one chip for bert-large, llama2-7b; open, gap 0.1 %", ("bert-large", "llama2-7b"), {"space": "open"}, 0.001),
+    (f"one chip for {', '.join(_SEVEN)}; open, gap 0.01 %", _SEVEN, {"space": "open"}, 0.0001),
 )
 
 
