@@ -174,7 +174,9 @@ PEERS = (
     "chunk_o.py",
     "wy_fast.py",
     "recipes/",
-)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge
+    "atorch/",
+    "modeling_llama.py",
+)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge, dlrover, transformers
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
