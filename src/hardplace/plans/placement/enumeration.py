@@ -93,7 +93,7 @@ def orders(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[Plan]:
 
 
 def _landing(plan: Plan, fleet: Fleet) -> object:
-    """Return the levels that each group of ranks meets on, and how many replicas the innermost one has."""
+    """Return the levels that each group of ranks meets on, and over how many ZeRO may shard within a node."""
     dense, experts = replicas_of(plan)
     hop = Ring(members=2 if plan.pipeline > 1 else 1, stride=plan.stride(Dimension.PIPELINE))
     rings = [*groups_of(plan).values(), dense, experts, hop]
@@ -102,7 +102,7 @@ def _landing(plan: Plan, fleet: Fleet) -> object:
         for site in fleet.sites
         for ring in rings
     )
-    return levels, _side_by_side(plan, fleet)
+    return levels, _near(plan, fleet)
 
 
 def schedules(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[PipelineSchedule, int]]:
@@ -153,8 +153,8 @@ def shards(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
     """Return ZeRO stages with the replicas that they shard over: all, or those within the innermost network level."""
     replicas = plan.replicas
     zeros = (0, 1, 2, 3) if replicas > 1 else (0,)
-    inner = _side_by_side(plan, fleet)
-    near = (0, inner) if 1 < inner < replicas and replicas % inner == 0 else (0,)
+    inner = _near(plan, fleet)
+    near = (0, inner) if inner else (0,)
     found = []
     for zero in space.of("zero", zeros):
         if plan.pipeline > 1 and (zero == 3 or (zero == 2 and "zero" not in space.fixed)):
@@ -163,9 +163,10 @@ def shards(space: PlanSpace, plan: Plan, fleet: Fleet) -> list[tuple[int, int]]:
     return [(zero, shard) for zero, shard in found if not shard or replicas % shard == 0]
 
 
-def _side_by_side(plan: Plan, fleet: Fleet) -> int:
-    """Return the replicas within the innermost network level."""
-    return min(site.cluster.levels[0].devices for site in fleet.sites) // plan.replica_stride
+def _near(plan: Plan, fleet: Fleet) -> int:
+    """Return the replicas within the innermost network level, if ZeRO may shard over them alone; else 0."""
+    inner = min(site.cluster.levels[0].devices for site in fleet.sites) // plan.replica_stride
+    return inner if 1 < inner < plan.replicas and plan.replicas % inner == 0 else 0
 
 
 def whole_plans(
