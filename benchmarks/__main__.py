@@ -63,7 +63,7 @@ def earlier_s(document: str) -> dict[str, float]:
 
 def other_tables(document: str) -> str:
     """Return the end of a document that other benchmarks write: from the first of their marks on."""
-    return document[document.index(OTHERS) :] if OTHERS in document else ""
+    return "\n" + document[document.index(OTHERS) :] if OTHERS in document else ""
 
 
 def document_of(run: dict[str, Any], earlier: dict[str, float]) -> str:
