@@ -1,6 +1,7 @@
 """Random small questions of `place` against brute force written from docs/model-placement.md: how many certificates
-and lists of ten are wrong. Every other one holds fields that change numerics or how plans are run, or allows some plans
-only. `python benchmarks/certificates_place.py 300 --seed 1` prints each violation and a line."""
+and lists of ten are wrong. Of three one holds fields that change numerics or how plans are run, or allows some plans
+only, and one has V-shaped schedules. `python benchmarks/certificates_place.py 300 --seed 1` prints each violation and a
+line."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def main() -> None:
     wrong = plans = done = number = 0
     start_s = time.process_time()
     while done < given.count:
-        question = wider.wider_question if number % 2 else oracles.random_question
+        question = (oracles.random_question, wider.wider_question, wider.folded_question)[number % 3]
         asked = question(random.Random(f"{given.seed}:{number}"))
         number += 1
         begin_s = time.process_time()

@@ -69,6 +69,10 @@ CASES: dict[str, tuple[str, Plan]] = {
     ),
     "gpipe": (LLAMA, replace(_BASE, pipeline=4, data=4, schedule=PipelineSchedule.GPIPE)),
     "zero-bubble": (LLAMA, replace(_BASE, pipeline=4, data=4, schedule=PipelineSchedule.ZERO_BUBBLE)),
+    "zb-v": (
+        LLAMA,
+        replace(_BASE, pipeline=4, virtual=2, data=4, schedule=PipelineSchedule.ZB_V, stages=(6, 9, 9, 8)),
+    ),
 }
 
 

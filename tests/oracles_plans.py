@@ -162,8 +162,9 @@ def experts_of(workload: Workload) -> int:
     return max(sizes, default=1)
 
 
-def cuts(asked: Asked, pipeline: int, virtual: int) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Yield every way to cut the layers into stages: sizes of a chain's, else the stage of every layer."""
+def cuts(asked: Asked, pipeline: int, virtual: int, *, folds: bool = False) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Yield every way to cut the layers into stages: sizes of a chain's, else the stage of every layer. folds: the
+    schedule is V-shaped, the embedding and the head are both chunks of the first stage."""
     workload = asked.workload
     if pipeline == 1:
         yield {}
@@ -175,7 +176,9 @@ def cuts(asked: Asked, pipeline: int, virtual: int) -> Iterator[dict[str, tuple[
                 yield {"assignment": stages}
         return
     for sizes in compositions(len(workload.order) - 2, pipeline):
-        ends = (sizes[0] + 1, *sizes[1:-1], sizes[-1] + 1)  # the embedding and the head are a chunk's layer too
+        ends = (
+            (sizes[0] + 2, *sizes[1:]) if folds else (sizes[0] + 1, *sizes[1:-1], sizes[-1] + 1)
+        )  # the embedding and the head are a chunk's layer too
         if all(one >= virtual for one in ends) and all(one >= 1 for one in sizes[1:-1]):
             yield {"stages": sizes}
 
@@ -261,19 +264,22 @@ def every_plan(asked: Asked) -> Iterator[Plan]:
         most = -(-layers // division.pipeline)
         usual = tuple(one for one in Recompute if one is not Recompute.SELECTIVE or not division.flash)
         for one in sharded(asked, division):
-            ways = asked.allows("schedule", tuple(PipelineSchedule))
-            for schedule in ways if one.pipeline > 1 else ways[:1]:
+            ways = asked.allows("schedule", tuple(way for way in PipelineSchedule if not way.folds))
+            alone = [way for way in ways if not way.folds][:1]  # of one stage
+            for schedule in ways if one.pipeline > 1 else alone:
                 chunked = schedule is PipelineSchedule.ONE_F_ONE_B and one.pipeline > 1 and not branches
                 if one.micro_batches % one.pipeline:
                     chunked = False
-                for virtual in asked.allows("virtual", tuple(divisors(most)) if chunked else (1,)):
-                    if virtual > 1 and (branches or virtual > most):
+                usual_chunks = tuple(divisors(most)) if chunked else (2 if schedule.folds else 1,)
+                for virtual in asked.allows("virtual", usual_chunks):
+                    if virtual > 1 and (branches or (virtual > most and not schedule.folds)):
                         continue
                     for recompute in asked.allows("recompute", usual):
                         chosen = recompute is Recompute.FULL and not branches and not one.offload_layers
                         some = range(most if chosen else 1)
                         for count, cut in itertools.product(
-                            asked.allows("recompute_layers", tuple(some)), cuts(asked, one.pipeline, virtual)
+                            asked.allows("recompute_layers", tuple(some)),
+                            cuts(asked, one.pipeline, virtual, folds=schedule.folds),
                         ):
                             plan = replace(
                                 one, schedule=schedule, virtual=virtual, recompute=recompute, recompute_layers=count,

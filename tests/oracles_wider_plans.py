@@ -13,9 +13,10 @@ from hardplace.hardware.catalogue import device, node
 from hardplace.plans.placement.space import PlanFilter
 from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.types import Recompute, Workload
-from oracles_plans import KINDS, Asked, random_question, with_shared
+from oracles_plans import KINDS, Asked, random_question, short_model, with_shared
 
 Values = tuple[object, ...]
+_PLAIN, _FOLDED = ([way for way in PipelineSchedule if way.folds == folds] for folds in (False, True))
 _GPUS = ("h100-sxm", "a100-80gb-sxm", "v100-sxm2")
 _SOFTWARE = ("", "megatron-core", "fsdp-eager", "torchtitan", "megatron-2021", "megatron-deepspeed", "fsdp-compiled")
 _ANYWHERE: dict[str, Callable[[random.Random], Values]] = {
@@ -28,7 +29,7 @@ _ANYWHERE: dict[str, Callable[[random.Random], Values]] = {
     "fragmentation": lambda rng: rng.choice(((0.0,), (0.2,), (0.0, 0.3))),
     "fused_loss": lambda rng: rng.choice(((True,), (True, False), (None, True))),
     "recompute": lambda rng: rng.choice(((Recompute.SELECTIVE,), (Recompute.NONE, Recompute.SELECTIVE), (*Recompute,))),
-    "schedule": lambda rng: tuple(rng.sample(list(PipelineSchedule), rng.choice((1, 2)))),
+    "schedule": lambda rng: tuple(rng.sample(_PLAIN, rng.choice((1, 2)))),
     "sequence": lambda rng: rng.choice(((True,), (False,), (True, False))),
     "data": lambda rng: rng.choice(((1,), (1, 2), (2, 4))),
     "zero": lambda rng: rng.choice(((3,), (0, 3), (2, 3), (1, 2, 3))),
@@ -70,6 +71,26 @@ def wider_question(rng: random.Random) -> Asked:
         elif pick == "share" and _repeats(asked.workload):
             asked = replace(asked, workload=with_shared(asked.workload, rng))
     return replace(asked, fixed=fixed)
+
+
+def folded_question(rng: random.Random) -> Asked:
+    """Return a random small question of a chain whose schedules are V-shaped, alone or beside another one."""
+    name = rng.choice(("llama2-7b", "opt-350m", "bert-base", "mixtral-8x7b", "deepseek-v3"))
+    asked = random_question(rng)
+    while any(edge.target != edge.source + 1 for edge in asked.workload.edges):
+        asked = random_question(rng)
+    few = 5 if name in ("mixtral-8x7b", "deepseek-v3") else 8
+    workload = short_model(name, rng.randint(3, few), rng.choice((0, 2)) if name == "deepseek-v3" else 0)
+    if rng.random() < 0.3:
+        workload = with_shared(workload, rng)
+    ways = (*rng.sample(_FOLDED, rng.choice((1, 2, 4))), *rng.sample(_PLAIN, rng.choice((0, 0, 1))))
+    held = ("zero", "shard", "micro_batch", "flash")
+    fixed = {one: asked.fixed[one] for one in held if one in asked.fixed}
+    devices = sum(count for _, _, count in asked.inventory)
+    fixed |= {"schedule": ways, "micro_batch": (1,), "tensor": (1, 2)}
+    fixed["pipeline"] = rng.choice(((2,), (1, 2), (2, 4), (3, 4)))
+    batch = rng.choice((1, 2, 3, 5, 12, 40)) * devices
+    return replace(asked, workload=workload, fixed=fixed, batch=batch)
 
 
 def _repeats(workload: Workload) -> bool:

@@ -14,9 +14,9 @@ from hardplace.exports.export import exported
 from hardplace.exports.importers.found import Answers
 from hardplace.exports.importers.read import imported_plan
 from hardplace.exports.targets import Target
-from hardplace.plans.chain import chunk_layers
-from hardplace.plans.plan import Format, OptimizerKind, Plan, stage_layers
+from hardplace.plans.plan import Format, OptimizerKind, Plan
 from hardplace.plans.plan_files import read_plan
+from hardplace.plans.stage_sizes import chunk_layers, stage_layers
 from hardplace.workload.types import Recompute
 
 FILES = {

@@ -161,6 +161,26 @@ def test_zero_bubble_is_not_the_v_schedule_and_is_not_compiled():
     assert "compile=CompileConfig(enable=False, " in found["job.py"]
 
 
+def test_parts_of_a_v_are_in_the_order_of_the_model():
+    """torchtitan gives rank i of p the parts i and 2 p - 1 - i with these schedules, which no rank's V-Half is."""
+    fields = {"pipeline": 4, "virtual": 2, "data": 4, "zero": 2, "stages": (6, 9, 9, 8)}
+    for schedule, name in ((PipelineSchedule.ZB_V, "ZBVZeroBubble"), (PipelineSchedule.DUALPIPE_V, "DualPipeV")):
+        found = texts(Target.TORCHTITAN, schedule=schedule, **fields)
+        one = tomllib.loads(found["job.toml"])
+        assert one["parallelism"]["pipeline_parallel_schedule"] == name
+        assert one["compile"]["enable"] is False
+        parts = one["parallelism"]["module_fqns_per_model_part"]
+        layers = [[part for part in each if part.startswith("layers.")] for each in parts]
+        assert [part for each in layers for part in each] == [f"layers.{at}" for at in range(32)]
+        assert [len(one) + len(two) for one, two in zip(layers[:4], layers[:3:-1], strict=True)] == [6, 9, 9, 8]
+        assert parts[0][0] == "tok_embeddings"
+        assert parts[-1][-2:] == ["norm", "output"]
+    for schedule in (PipelineSchedule.V_HALF, PipelineSchedule.V_MIN):
+        assert broken(Target.TORCHTITAN, schedule=schedule, **fields) == ["schedule"]
+        assert "schedule" in broken(Target.MEGATRON, schedule=schedule, **fields)
+        assert "schedule" in broken(Target.MAXTEXT, schedule=schedule, **fields)
+
+
 def test_fewer_experts_groups_than_tensor_is_warned_of():
     """pytorch/torchtitan#4794."""
     said = warnings(Target.TORCHTITAN, "qwen3-30b-a3b", tensor=4, sequence=True, data=4, expert=2, zero=2)

@@ -14,12 +14,13 @@ from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import DevicePool, Fleet, even_cluster, fleet_of, node_of
-from hardplace.plans.plan import Format, Plan, stage_layers
+from hardplace.plans.plan import Format, Plan
 from hardplace.plans.plan_files import PlanFile, plan_at, read_plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
 from hardplace.plans.published_best import best_run
+from hardplace.plans.stage_sizes import stage_layers
 from hardplace.plans.timing import end_of_stage
 from hardplace.report.plan import evidence, speed, surety
 from hardplace.workload.decoder import Degrees

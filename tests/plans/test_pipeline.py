@@ -85,7 +85,11 @@ def plans(number):
     random = Random(7)
     for _ in range(number):
         stages, virtual = random.randint(2, 12), random.choice((1, 1, 1, 2, 3))
-        schedule = random.choice(list(PipelineSchedule)) if virtual == 1 else PipelineSchedule.ONE_F_ONE_B
+        schedule = (
+            random.choice([one for one in PipelineSchedule if not one.folds])
+            if virtual == 1
+            else PipelineSchedule.ONE_F_ONE_B
+        )
         count = stages * random.randint(1, 20) if virtual > 1 else random.randint(1, 20 * stages)
         apart = random.choice((0.0, 0.1, 3.0))
         chunks = [
@@ -143,11 +147,13 @@ def test_zero_bubble_keeps_a_third_of_the_bubble():
 @pytest.mark.parametrize("schedule", list(PipelineSchedule))
 @pytest.mark.parametrize("virtual", [1, 2])
 def test_in_flight_is_what_the_simulation_holds(schedule, virtual):
-    if virtual > 1 and schedule is not PipelineSchedule.ONE_F_ONE_B:
+    if virtual > 1 and schedule in (PipelineSchedule.GPIPE, PipelineSchedule.ZERO_BUBBLE):
+        return
+    if virtual == 1 and schedule.folds:
         return
     stages, count, chunks = 4, 16, [[1.0] * virtual] * 4
     events = simulate(chunks, chunks, chunks, 0.0, count, schedule)
-    last = Pass.WEIGHT if schedule is PipelineSchedule.ZERO_BUBBLE else Pass.BACKWARD
+    last = Pass.WEIGHT if schedule.apart else Pass.BACKWARD
     for stage in range(stages):
         own = sorted((one for one in events if one.stage == stage), key=lambda one: one.start_s)
         held = most = 0

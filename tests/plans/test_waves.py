@@ -14,7 +14,9 @@ CASES = [
     for stages, micro_batches, virtual, schedule in itertools.product(
         (1, 2, 3, 5), (1, 2, 3, 6, 15), (1, 2, 3), PipelineSchedule
     )
-    if virtual == 1 or (stages > 1 and schedule is PipelineSchedule.ONE_F_ONE_B and micro_batches % stages == 0)
+    if (virtual == 1 and not schedule.folds)
+    or (stages > 1 and schedule is PipelineSchedule.ONE_F_ONE_B and micro_batches % stages == 0)
+    or (stages > 1 and virtual == 2 and schedule.folds and micro_batches >= 2 * stages * (schedule.value[0] == "d"))
 ]
 
 

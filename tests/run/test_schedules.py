@@ -7,8 +7,10 @@ torch = pytest.importorskip("torch")
 import torch.distributed as dist  # noqa: E402
 from torch.distributed.pipelining import PipelineStage  # noqa: E402
 from torch.distributed.pipelining.schedules import (  # noqa: E402
+    ScheduleDualPipeV,
     ScheduleInterleaved1F1B,
     ScheduleInterleavedZeroBubble,
+    ScheduleZBVZeroBubble,
     _PipelineScheduleRuntime,
 )
 from torch.testing._internal.distributed.fake_pg import FakeStore  # noqa: E402
@@ -61,6 +63,32 @@ def test_torch_runs_the_same_passes_in_the_same_order(group, count, times, virtu
     for stage in range(count):
         passes = [str(one) for one in theirs[stage] if one is not None]
         assert passes == ours(stage, count, micro_batches, virtual, schedule), stage
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 8])
+@pytest.mark.parametrize("times", [1, 2, 3, 6])
+@pytest.mark.parametrize(
+    ("schedule", "kind"),
+    [(PipelineSchedule.ZB_V, ScheduleZBVZeroBubble), (PipelineSchedule.DUALPIPE_V, ScheduleDualPipeV)],
+)
+def test_torch_runs_the_same_v_shaped_schedules(group, count, times, schedule, kind):
+    """A full backward pass of theirs is ours with its weight gradients after it; those of two passes side by side are
+    in their order."""
+    group(count)
+    micro_batches = count * times + (times > 2)
+    if schedule is PipelineSchedule.DUALPIPE_V:
+        micro_batches += count  # two for each stage at least
+    both = [PipelineStage(torch.nn.Identity(), at, 2 * count, torch.device("cpu")) for at in (0, 2 * count - 1)]
+    theirs = kind(both, micro_batches, loss_fn=lambda *_: None).pipeline_order
+    letters = {"F": "F", "I": "B", "W": "W", "B": "BW"}
+    for stage in range(count):
+        passes = []
+        for one in theirs[stage]:
+            for part in (one.sub_actions or (one,)) if one is not None else ():
+                chunk = int(part.stage_index != stage)
+                passes += [(letter, part.microbatch_index, chunk) for letter in letters[part.computation_type.value]]
+        own = [(LETTERS[phase], *rest) for phase, *rest in order(stage, count, micro_batches, 2, schedule)]
+        assert passes == own, stage
 
 
 def test_torch_takes_our_rows(group, tmp_path):

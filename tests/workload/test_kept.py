@@ -15,7 +15,7 @@ from hardplace.design.types import PlanFamily
 from hardplace.hardware.catalogue import device, node
 from hardplace.hardware.settings import setting
 from hardplace.plans.chain import of_workload, stage_work, stages_of
-from hardplace.plans.estimate import held, kept_again
+from hardplace.plans.chunks import held, kept_again
 from hardplace.plans.fleet import fleet_of
 from hardplace.plans.placement.stages import LayerVariants, Stages, layers_of
 from hardplace.plans.plan import Plan

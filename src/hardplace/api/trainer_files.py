@@ -58,8 +58,8 @@ def imported(
     from hardplace.exports.importers.found import Answers
     from hardplace.exports.importers.read import imported_plan, model_of_sizes, trainer_of
     from hardplace.exports.targets import target_of
-    from hardplace.plans.plan import stage_layers
     from hardplace.plans.plan_files import PlanFile
+    from hardplace.plans.stage_sizes import stage_layers
     from hardplace.version import __version__
 
     target = target_of(trainer, "from") if trainer else trainer_of(path)

@@ -80,8 +80,9 @@ def place(
     hardplace place llama2-7b --device h100-sxm --devices 64 --batch 512 --pareto step,memory
 
     Searched: tensor, sequence, pipeline, virtual, data, context (long sequences), context_exchange, expert, zero,
-    shard, micro_batch, schedule, recompute, recompute_layers, order (of the degrees on the network, inside out:
-    tensor-context-data-pipeline), and where the stages are cut. Not searched unless --fix
+    shard, micro_batch, schedule (zb-v, v-half, v-min and dualpipe-v only if --fix names them), recompute,
+    recompute_layers, order (of the degrees on the network, inside out: tensor-context-data-pipeline), and where the
+    stages are cut. Not searched unless --fix
     names several values: precision (bf16), optimizer (adamw), gradient (fp32), offload, overlap, flash, fragmentation,
     reserve_bytes. --fix holds any of all these.
     """

@@ -14,8 +14,9 @@ from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
 from hardplace.exports.planned import PlannedRun
 from hardplace.plans.chain import of_workload, stage_work, stages_of
-from hardplace.plans.estimate import chunks_of
+from hardplace.plans.chunks import chunks_of
 from hardplace.plans.fleet import fleet_of
+from hardplace.plans.folding import as_run
 from hardplace.plans.passes import PassTimes, pass_times
 from hardplace.plans.plan import GRADIENT_BYTES, Dimension, Plan
 from hardplace.plans.simulate import Pass, order
@@ -51,7 +52,7 @@ def chakra_traces(run: PlannedRun) -> Iterator[tuple[str, bytes]]:
     passes = plan.micro_batches * plan.virtual * 2
     if plan.devices * passes * 4 > MOST_NODES:
         raise BadInput(f"chakra: {plan.devices:,} ranks of {passes:,} passes: expected {MOST_NODES:,} nodes at most")
-    chain, fleet = of_workload(run.workload, plan), fleet_of(run.parts, plan)
+    chain, fleet = as_run(of_workload(run.workload, plan), plan), fleet_of(run.parts, plan)
     places = stages_of(chain, plan)
     stages, times = stage_work(chain, plan, places), pass_times(chain, plan, fleet)
     chunks = [
@@ -113,25 +114,39 @@ class _RankTrace:
     def _pass(self, phase: Pass, micro_batch: int, chunk: int, made: ChunkTrace) -> None:
         plan = self._plan
         back, size = phase is not Pass.FORWARD, plan.pipeline * plan.virtual
-        place = chunk * plan.pipeline + self._stage
+        place = self._place(self._stage, chunk)
         step = -1 if back else 1
         whole = made.parameters * _WEIGHT_BYTES
-        # Zero-bubble's weight gradients neither take nor give anything of another stage.
-        if phase is not Pass.WEIGHT and 0 <= place - step < size:
+        # Weight gradients that run apart neither take nor give anything of another stage.
+        if phase is not Pass.WEIGHT and 0 <= place - step < size and self._at(place - step) != self._stage:
             self._point("RECV", place - step, micro_batch, back, place)
         if plan.zero == 3:
             self._collective("data", Collective.ALL_GATHER, whole)
         took = made.times[phase]
         extra_s = 0.0
-        if phase is Pass.BACKWARD and plan.schedule.value != "zero-bubble":
+        if phase is Pass.BACKWARD and not plan.schedule.apart:
             extra_s = made.times[Pass.WEIGHT].work.compute_s
         self._compute(f"{phase.value} {micro_batch} chunk {chunk}", took.work.compute_s + extra_s)
         for group, kind, exchanged in made.exchanges[phase]:
             self._collective(group.value, kind, exchanged)
         if phase is Pass.BACKWARD and plan.zero >= 2 and (plan.zero == 3 or micro_batch < plan.micro_batches - 1):
             self._collective("data", Collective.REDUCE_SCATTER, made.parameters * GRADIENT_BYTES[plan.gradient])
-        if phase is not Pass.WEIGHT and 0 <= place + step < size:
+        if phase is not Pass.WEIGHT and 0 <= place + step < size and self._at(place + step) != self._stage:
             self._point("SEND", place + step, micro_batch, back, place)
+
+    def _place(self, stage: int, chunk: int) -> int:
+        """Return the place of a stage's chunk in the model."""
+        plan = self._plan
+        if plan.schedule.folds and chunk:
+            return 2 * plan.pipeline - 1 - stage
+        return chunk * plan.pipeline + stage
+
+    def _at(self, place: int) -> int:
+        """Return the stage that has a place in the model."""
+        plan = self._plan
+        if plan.schedule.folds:
+            return min(place, 2 * plan.pipeline - 1 - place)
+        return place % plan.pipeline
 
     def _end(self, parameters: int) -> None:
         """Write the reduction of gradients and the gather of weights at the end of the step."""
@@ -167,7 +182,7 @@ class _RankTrace:
     def _point(self, kind: str, other: int, micro_batch: int, back: bool, place: int) -> None:
         """Write a send to, or a receive from, the rank of the same replica at another place of the pipeline."""
         plan = self._plan
-        peer = self._rank + (other % plan.pipeline - self._stage) * plan.stride(Dimension.PIPELINE)
+        peer = self._rank + (self._at(other) - self._stage) * plan.stride(Dimension.PIPELINE)
         at = min(place, other)  # the boundary
         tag = (micro_batch * plan.pipeline * plan.virtual + at) * 2 + int(back)
         ends = (self._rank, peer) if kind == "SEND" else (peer, self._rank)

@@ -32,6 +32,8 @@ SCHEDULES = {
     PipelineSchedule.ONE_F_ONE_B: "1F1B",
     PipelineSchedule.GPIPE: "GPipe",
     PipelineSchedule.ZERO_BUBBLE: "InterleavedZeroBubble",
+    PipelineSchedule.ZB_V: "ZBVZeroBubble",
+    PipelineSchedule.DUALPIPE_V: "DualPipeV",
 }
 OWN_FLAVOR = "hardplace"
 
@@ -53,12 +55,15 @@ def torchtitan_problem(one: Architecture) -> str:
 
 def schedule_of(job: ExportJob) -> str:
     """Return torchtitan's name of the schedule; zero-bubble is the interleaved one with a module list a rank."""
-    return "Interleaved1F1B" if job.plan.virtual > 1 else SCHEDULES[job.plan.schedule]
+    plan = job.plan
+    return "Interleaved1F1B" if plan.virtual > 1 and not plan.schedule.folds else SCHEDULES[plan.schedule]
 
 
 def module_lists(job: ExportJob, head: str) -> list[list[str]]:
     """Return the modules of each chunk in stage order; head: what the last linear layer is called."""
     flat = [row[chunk] for chunk in range(job.plan.virtual) for row in job.chunks]
+    if job.plan.schedule.folds:  # the second chunks stand in the stages' order from the last one on
+        flat = [*flat[: job.plan.pipeline], *flat[job.plan.pipeline :][::-1]]
     names, start = [], 0
     for size in flat:
         names.append([f"layers.{index}" for index in range(start, start + size)])
@@ -180,7 +185,7 @@ def _beside(plan: Plan) -> bool:
 
 def _compiled(plan: Plan) -> bool:
     """Return whether modules are compiled: not where backward passes are divided (pytorch/pytorch#161904)."""
-    return plan.schedule is not PipelineSchedule.ZERO_BUBBLE or plan.pipeline == 1
+    return not plan.schedule.apart or plan.pipeline == 1
 
 
 def _arguments(values: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from hardplace.cost.layers.decoder import block, embedding, head
 from hardplace.cost.layers.recognise import decoder_of
@@ -13,7 +12,8 @@ from hardplace.cost.layers.software import Dispatcher, routing_launches
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.dividing import rank_layers, without_sequence
-from hardplace.plans.plan import GRADIENT_BYTES, Format, Plan, stage_layers
+from hardplace.plans.plan import GRADIENT_BYTES, Format, Plan
+from hardplace.plans.stage_sizes import stage_layers
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.kept import SharedKept, shared_kept
 from hardplace.workload.sharding.shards import RankShards
@@ -37,6 +37,8 @@ class LayerChain:
         shared: Weights that several layers hold, each counting them; a device holds them once.
         kept: Activations that several layers keep, each counting them; a device keeps them once.
         mixture: Whether some layer has experts.
+        second: Of a chain folded for a V-shaped schedule, whether each layer is in the second chunk of its stage; ():
+            not folded.
     """
 
     before: tuple[LayerWork, ...]
@@ -48,6 +50,7 @@ class LayerChain:
     shared: tuple[SharedWeights, ...] = ()
     kept: tuple[SharedKept, ...] = ()
     mixture: bool = False
+    second: tuple[bool, ...] = ()
 
     @property
     def whole(self) -> tuple[LayerWork, ...]:
@@ -295,6 +298,7 @@ def stages_of(chain: LayerChain, plan: Plan) -> list[int]:
     Raises:
         BadInput: Where the plan's stages or assignment do not suit the model.
     """
+    assert plan.pipeline == 1 or plan.schedule.folds == bool(chain.second), "a chain not as the plan runs it"
     count = len(chain.whole)
     if plan.assignment:
         if len(plan.assignment) != count:
@@ -307,7 +311,8 @@ def stages_of(chain: LayerChain, plan: Plan) -> list[int]:
         raise BadInput("assignment: (): expected the stage of every layer, since the model's layers branch")
     if plan.pipeline == 1:
         return [0] * count
-    sizes = stage_layers(len(chain.layers), plan, (len(chain.after) - 1) // 2)  # each predicted layer has its head
+    # each predicted layer has its head
+    sizes = stage_layers(len(chain.layers), plan, 0 if chain.second else (len(chain.after) - 1) // 2)
     inner = [stage for stage, size in enumerate(sizes) for _ in range(size)]
     return [0] * len(chain.before) + inner + [plan.pipeline - 1] * len(chain.after)
 
@@ -330,19 +335,3 @@ def stage_work(chain: LayerChain, plan: Plan, places: Sequence[int]) -> list[tup
                 layer = chain.plain[place - first]
         stages[stage].append(layer)
     return [tuple(one) for one in stages]
-
-
-def chunk_layers(layers: int, stage: int, plan: Plan) -> tuple[int, ...]:
-    """Return how many of a stage's layers each of its chunks (virtual stages) has.
-
-    Chunks that layers do not fill evenly are short where embedding and head are: the first ones of a stage, of the last
-    stage the last ones (Megatron-LM's account_for_embedding_in_pipeline_split and account_for_loss_in_...).
-
-    Args:
-        layers: Layers of the stage that are cut.
-        stage: Index of the stage, from 0 at the input.
-        plan: The plan.
-    """
-    more = plan.virtual - 1 if stage == plan.pipeline - 1 else 0
-    cuts = [0, *((layers * chunk + more) // plan.virtual for chunk in range(1, plan.virtual)), layers]
-    return tuple(high - low for low, high in pairwise(cuts))

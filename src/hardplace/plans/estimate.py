@@ -7,28 +7,27 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from hardplace.answers import Answer
 from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
 from hardplace.errors import BadInput
-from hardplace.plans.chain import LayerChain, chunk_layers, stage_work, stages_of
+from hardplace.plans.chain import LayerChain, stage_work, stages_of
+from hardplace.plans.chunks import chunks_of, held, kept_again, second_saved_bytes
 from hardplace.plans.efficiencies import is_fitted, rows_together
 from hardplace.plans.fleet import DevicePool, Fleet
+from hardplace.plans.folding import as_run
 from hardplace.plans.intervals import Interval, interval_of, kind_of, memory_kind_of, spreads
-from hardplace.plans.memory import StageContents, StageMemory, stage_memory
+from hardplace.plans.memory import StageMemory, stage_memory
 from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.pricer import TimeShares
 from hardplace.plans.published_best import best_run, nearest_best_run
 from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds, tied_s, ties_s
 from hardplace.units import format_quantity, percent
-from hardplace.workload.kept import kept_twice
-from hardplace.workload.weights import WeightSizes, surplus
+from hardplace.workload.weights import surplus
 
-_T = TypeVar("_T")  # a layer, or its position
 MOST_BEYOND = 1.05  # of the best published MFU, from which an answer says that it is more
 
 
@@ -113,6 +112,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
             f"tensor x context x data x pipeline: {plan.tensor} x {plan.context} x {plan.data} x {plan.pipeline} = "
             f"{plan.devices}: expected the number of devices, {fleet.devices}"
         )
+    chain = as_run(chain, plan)
     places = stages_of(chain, plan)
     stages, sites = stage_work(chain, plan, places), fleet.of_stages(plan)
     priced = price_stages(stages, sites, plan, known)
@@ -138,7 +138,11 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
     each = plan.devices // plan.pipeline
     peak_flops_per_s = each * sum(site.pricer.plan_flops_per_s for site in sites)
     memory = tuple(
-        stage_memory(plan, index, held(stage, again, kept_again(chain, plan, index, own)))
+        stage_memory(
+            plan,
+            index,
+            held(stage, again, kept_again(chain, plan, index, own), second_saved_bytes(stage, index, chain, plan)),
+        )
         for index, (stage, again, own) in enumerate(zip(stages, twice, members, strict=True))
     )
     memory_bytes = tuple(site.memory_bytes for site in sites)
@@ -201,78 +205,6 @@ def _shares(busiest: Sequence[StepLayerTimes], plan: Plan, run: Pipelined, end_s
         *away,
         Share(name="pipeline: filling, draining, hops, slower stages", seconds=run.bubble_s),
         Share(name="end of step: reduction and gather not hidden, optimizer", seconds=end_s),
-    )
-
-
-def chunks_of(stage: Sequence[_T], index: int, chain: LayerChain, plan: Plan) -> list[Sequence[_T]]:
-    """Return the layers of a stage by chunk (virtual stage), themselves or their positions.
-
-    What always stands first is in the first chunk, what always stands last in the last one.
-
-    Args:
-        stage: Layers of the stage.
-        index: Index of the stage, from 0 at the input.
-        chain: The model's layers.
-        plan: The plan.
-
-    Raises:
-        BadInput: For more chunks than layers; what is always first, or last, counts as one.
-    """
-    if plan.virtual == 1:
-        return [stage]
-    before = len(chain.before) if index == 0 else 0
-    after = len(chain.after) if index == plan.pipeline - 1 else 0
-    most = len(stage) - before - after + min(1, before) + min(1, after)
-    if plan.virtual > most:
-        raise BadInput("virtual", plan.virtual, f"at most the {most} layers of stage {index}, one a chunk")
-    sizes = chunk_layers(len(stage) - before - after, index, plan)
-    cuts = [before + sum(sizes[:chunk]) for chunk in range(1, plan.virtual)]
-    return [stage[start:end] for start, end in zip((0, *cuts), (*cuts, len(stage)), strict=True)]
-
-
-def kept_again(chain: LayerChain, plan: Plan, index: int, layers: Collection[int]) -> float:
-    """Return the bytes of a micro-batch that the layers of one stage count although another of its chunk does.
-
-    Args:
-        chain: The model's layers.
-        plan: The plan.
-        index: Index of the stage, from 0 at the input.
-        layers: Its layers (positions).
-    """
-    if not chain.kept:
-        return 0.0
-    places = sorted(layers)
-    cut = [one for one in places if chain.inner.start <= one < chain.inner.stop]
-    plain = set(cut[plan.recompute_layers :]) if plan.recompute_layers else set()
-    return sum(
-        kept_twice(chain.kept, set(chunk) - plain, plain & set(chunk))
-        for chunk in chunks_of(places, index, chain, plan)
-    )
-
-
-def held(stage: Sequence[LayerWork], twice: WeightSizes, again_bytes: float) -> StageContents:
-    """Return what the layers of a stage hold on one rank.
-
-    Args:
-        stage: Layers of the stage.
-        twice: Weights that they count more than once (`workload.weights.surplus`).
-        again_bytes: Bytes of a micro-batch's activations that they count more than once (`kept_again`).
-    """
-    total = WeightSizes().plus(twice, -1)
-    weights = {one: one.weights for one in dict.fromkeys(stage)}
-    for one, times in Counter(stage).items():
-        total = total.plus(weights[one], times)
-    return StageContents(
-        **total._asdict(),
-        saved_bytes=sum(one.saved_bytes for one in stage) - again_bytes,
-        logits_bytes=sum(one.logits_bytes for one in stage),
-        working_bytes=float(max(one.working_bytes for one in weights)),
-        passing_bytes=sum(one.passing_bytes for one in stage),
-        lingering_bytes=sum(one.lingering_bytes for one in stage),
-        largest_parameters=max(sum(sizes[:4]) for sizes in weights.values()),
-        largest_trained_parameters=max(sum(sizes[:2]) for sizes in weights.values()),
-        largest_packed_bytes=max(sum(sizes[4:]) for sizes in weights.values()),
-        boundary_bytes=stage[0].output_bytes,
     )
 
 
@@ -343,4 +275,8 @@ def _notes(fleet: Fleet, plan: Plan) -> tuple[str, ...]:
         said.append("ZeRO-2 with a pipeline: DeepSpeed and Megatron-LM do not combine them")
     if plan.schedule is PipelineSchedule.ZERO_BUBBLE:
         said.append("zero-bubble (ZB-H1) is not in Megatron-LM; holding the schedule to 1f1b leaves it out")
+    elif plan.schedule.folds:
+        said.append(
+            f"{plan.schedule} is not in Megatron-LM; its passes are in the order that is best if all take as long"
+        )
     return tuple(said)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hardplace.plans.pipeline import in_flight
 from hardplace.plans.plan import GRADIENT_BYTES, STATE_BYTES, Format, OptimizerKind, Plan
+from hardplace.plans.v_orders import v_turns
 
 HELD_GRADIENT_BYTES = GRADIENT_BYTES | {"bf16+fp32": 6}  # the 16-bit one stays beside its fp32 sum
 
@@ -59,6 +60,7 @@ class StageContents:
         largest_packed_bytes: Quantised bytes of the layer that has most.
         passing_bytes: Of the logits and loss, what is freed before the backward pass of the last layer.
         lingering_bytes: What the last step left that is held until the forward pass has ended.
+        second_saved_bytes: What of saved_bytes the second chunk of a V-shaped schedule keeps; else 0.
     """
 
     parameters: int
@@ -76,6 +78,7 @@ class StageContents:
     largest_packed_bytes: int = 0
     passing_bytes: float = 0.0
     lingering_bytes: float = 0.0
+    second_saved_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +157,6 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
     weights += divided(3, 1, held.packed_bytes, held.expert_packed_bytes)
     gradients = divided(2, gradient, *trained)
     states = 0.0 if plan.offload else divided(1, state_bytes(plan) - own, *trained)
-    flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
     # Gradients before they are scattered; ZeRO-3: layers in use and gathered ahead; pipelines: a tensor each way.
     gathered, scattered, habits = 0.0, 0.0, plan.habits
     if over > 1 and plan.zero >= 2:
@@ -163,7 +165,7 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
         gathered = habits.gathered_layers * (weight * held.largest_parameters + held.largest_packed_bytes)
     wide = weight / 2.0  # activations in fp32
     hops = 2.0 * wide * held.boundary_bytes if plan.pipeline > 1 else 0.0
-    saved, working = flight * held.saved_bytes, held.working_bytes
+    (saved, logits), working = _in_flight_bytes(plan, stage, held), held.working_bytes
     if habits.loss_passes:  # a layer's backward pass begins when the loss's has ended
         working = 0.0 + (working - held.passing_bytes) * (working > held.passing_bytes)
     if habits.returns_cache:
@@ -174,7 +176,7 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
         working, scattered = (1.0 - ended) * working, (1.0 - ended) * scattered
         gradients = gradients - ended * absent
     gathered += scattered
-    kept = tuple(wide * one for one in (saved, held.logits_bytes, working))
+    kept = tuple(wide * one for one in (saved, logits, working))
     return StageMemory(
         weights_bytes=weights,
         gradients_bytes=gradients,
@@ -186,3 +188,20 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
         fragmentation_bytes=plan.lost_share * (weights + gradients + states + sum(kept) + gathered + hops),
         reserve_bytes=plan.kept_bytes,
     )
+
+
+def _in_flight_bytes(plan: Plan, stage: int, held: StageContents) -> tuple[float, float]:
+    """Return what a stage keeps of the micro-batches in flight, at most: activations, and logits with the loss.
+
+    In a V the chunks of a stage may differ, and how many of each are in flight does; logits stay until the head's
+    weight gradients.
+    """
+    if not plan.schedule.folds:
+        flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
+        return flight * held.saved_bytes, held.logits_bytes
+    pairs = v_turns(plan.pipeline, plan.micro_batches, plan.schedule)[stage].held
+    second, most = held.second_saved_bytes, 0.0
+    for one, two in pairs:
+        more = one * (held.saved_bytes - second) + two * second - most
+        most = most + (more + abs(more)) / 2.0  # the larger of both, of numbers and of arrays alike
+    return most, max(two for _, two in pairs) * held.logits_bytes

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardplace.plans.chain import LayerChain, stage_work, stages_of
-from hardplace.plans.estimate import chunks_of, price_stages
+from hardplace.plans.chunks import chunks_of
+from hardplace.plans.estimate import price_stages
 from hardplace.plans.fleet import Fleet
+from hardplace.plans.folding import as_run
 from hardplace.plans.plan import Plan
 from hardplace.plans.pricer import TimeShares
 from hardplace.plans.simulate import Pass
@@ -32,6 +34,7 @@ class PassTimes:
 
 def pass_times(chain: LayerChain, plan: Plan, fleet: Fleet) -> tuple[tuple[dict[Pass, PassTimes], ...], ...]:
     """Return the seconds of every pass by stage and chunk; they add up to `PlanEstimate.forward_s`, ..."""
+    chain = as_run(chain, plan)
     places = stages_of(chain, plan)
     stages, sites = stage_work(chain, plan, places), fleet.of_stages(plan)
     found = []

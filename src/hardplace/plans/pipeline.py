@@ -13,6 +13,7 @@ from hardplace.ndtypes import Floats
 from hardplace.plans.plan import PipelineSchedule
 from hardplace.plans.simulate import Chunks, ends_of, program
 from hardplace.plans.simulate_line import line_ends_s
+from hardplace.plans.v_orders import v_turns
 
 WARM = 8  # groups of `stages` micro-batches that are simulated; later ones follow at the last one's pace
 
@@ -59,7 +60,7 @@ def pipelined(
     Args:
         forward_s: Seconds of one micro-batch, by stage and chunk.
         backward_s: Seconds of its backward pass, by stage and chunk, without weight gradients.
-        weight_s: Seconds of its weight gradients, part of the backward pass but in a zero-bubble schedule.
+        weight_s: Seconds of its weight gradients, part of the backward pass unless the schedule runs them apart.
         hop_s: Seconds of a boundary tensor, one way.
         micro_batches: Micro-batches of one replica.
         schedule: Order of micro-batches.
@@ -67,7 +68,7 @@ def pipelined(
     Source: docs/model-training.md, section 3.
     """
     stages, virtual = len(forward_s), len(forward_s[0])
-    apart = schedule is PipelineSchedule.ZERO_BUBBLE
+    apart = schedule.apart
     back_s = backward_s if apart else _sums(backward_s, weight_s)
     loads = [sum(map(sum, stage)) for stage in zip(forward_s, backward_s, weight_s, strict=True)]
     slowest = max(range(stages), key=loads.__getitem__)
@@ -132,7 +133,7 @@ def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Pipeline
     Source: docs/model-placement.md, "Bounds".
     """
     forward, backward, weight = seconds
-    apart = schedule is PipelineSchedule.ZERO_BUBBLE
+    apart = schedule.apart
     stages, virtual, _ = forward.shape
     back = backward if apart else backward + weight
     f, b, w = forward.sum(axis=1), backward.sum(axis=1), weight.sum(axis=1)
@@ -141,11 +142,21 @@ def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Pipeline
     up = _before(back[:, 0]) + hops
     done = down + micro_batches * (f + b + w)
     if schedule is not PipelineSchedule.GPIPE and stages > 1:
-        turn = f.sum(axis=0) + (stages * virtual - 1) * hop_s
-        above = back[:, -1].sum(axis=0) - _before(back[:, -1]) - back[:, -1] + hops[::-1]
-        left = np.array([forwards_left(stage, stages, micro_batches, virtual) for stage in range(stages)])
+        turn = f.sum(axis=0) + turn_hops(stages, virtual, schedule) * hop_s
+        if schedule.folds:
+            above = _before(back[:, 1]) + hops
+        else:
+            above = back[:, -1].sum(axis=0) - _before(back[:, -1]) - back[:, -1] + hops[::-1]
+        left = np.array([forwards_left(stage, stages, micro_batches, virtual, schedule) for stage in range(stages)])
         rest = (left[:, :, None] * forward).sum(axis=1) + micro_batches * (b + w)
         done = np.maximum(done, turn + above + rest)
+    if schedule.folds:
+        whole = f.sum(axis=0) + b.sum(axis=0) + 2 * turn_hops(stages, virtual, schedule) * hop_s
+        for stage, one in enumerate(v_turns(stages, micro_batches, schedule)):
+            loops, rest_b = loops_of(one.apart, micro_batches)
+            loop = whole - down[stage] - up[stage]
+            late = np.array(one.weights_left) @ weight[stage]
+            done[stage] = np.maximum(done[stage], down[stage] + loops * loop + rest_b * backward[stage, 0] + late)
     if apart:
         chain = down + micro_batches * (f + b) + up + weight[0, 0]
         return done, np.maximum(done.max(axis=0), chain.max(axis=0))
@@ -167,29 +178,56 @@ def at_least(ends_s: Floats, seconds: Floats, hop_s: Floats, micro_batches: int,
     found = np.maximum(ends_s, done)
     found = found + np.maximum(0.0, total - found.max(axis=0))
     _, backward, weight = seconds[:, :, 0]
-    late = np.zeros(len(done))
-    if schedule is PipelineSchedule.ZERO_BUBBLE:
-        late += np.minimum(micro_batches, np.arange(len(done)) + 1)  # weight gradients after the last backward pass
-    rest = late[:, None] * seconds[2].sum(axis=1)
+    stages, virtual, _ = seconds[2].shape
+    late = np.array([weights_left(stage, stages, micro_batches, virtual, schedule) for stage in range(stages)])
+    rest = (late[:, :, None] * seconds[2]).sum(axis=1)
     passed = done - rest
-    for stage in range(len(done) - 2, -1, -1):
-        own = backward[stage] + (0.0 if late.any() else weight[stage])
+    for stage in range(stages - 2, -1, -1):
+        own = backward[stage] + (0.0 if schedule.apart else weight[stage])
         passed[stage] = np.maximum(passed[stage], passed[stage + 1] + hop_s + own)
     return np.asarray(np.maximum(found, passed + rest))
 
 
-def forwards_left(stage: int, stages: int, micro_batches: int, virtual: int) -> tuple[int, ...]:
-    """Return how many forward passes of each chunk a stage runs after its first backward pass in 1F1B.
+def turn_hops(stages: int, virtual: int, schedule: PipelineSchedule) -> int:
+    """Return how many hops a micro-batch takes down all chunks; a V turns without one."""
+    return 2 * stages - 2 if schedule.folds else stages * virtual - 1
+
+
+def loops_of(apart: int, micro_batches: int) -> tuple[int, int]:
+    """Return how often one micro-batch after another goes from its forward pass through the first chunk of a stage to
+    its backward pass there, if every `apart`-th waits for that of the one before it, and how many come after the last
+    of these."""
+    before, rest = divmod(micro_batches - 1, apart)
+    return before + 1, rest
+
+
+def forwards_left(
+    stage: int, stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule
+) -> tuple[int, ...]:
+    """Return how many forward passes of each chunk a stage runs after its first backward pass in 1F1B, zero-bubble and
+    V-shaped schedules.
 
     Before it come stages - stage; interleaved: the stage's warm-up and one, in groups of `stages` micro-batches a
-    chunk.
+    chunk; in a V what its order has.
     """
+    if schedule.folds:
+        return v_turns(stages, micro_batches, schedule)[stage].forwards_left
     if virtual == 1:
         return (max(0, micro_batches - (stages - stage)),)
     before = 2 * (stages - stage - 1) + (virtual - 1) * stages + 1
     rounds, more = divmod(min(before, micro_batches * virtual), stages * virtual)
     done = [rounds * stages + min(stages, max(0, more - chunk * stages)) for chunk in range(virtual)]
     return tuple(micro_batches - one for one in done)
+
+
+def weights_left(
+    stage: int, stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule
+) -> tuple[int, ...]:
+    """Return how many weight gradients of each chunk a stage runs after its last backward pass: in ZB-H1 as many as it
+    is late, and the last."""
+    if schedule.folds:
+        return v_turns(stages, micro_batches, schedule)[stage].weights_left
+    return (min(micro_batches, stage + 1) if schedule.apart else 0,) * virtual
 
 
 def _before(values: Floats) -> Floats:
@@ -201,8 +239,11 @@ def in_flight(stage: int, stages: int, micro_batches: int, virtual: int, schedul
     """Return how many micro-batches' activations a stage (from 0 at the input) holds at once.
 
     1F1B: stages - stage. ZB-H1: stages, at most (what weight gradients wait for). Interleaved: 2 (stages - stage - 1) +
-    (virtual - 1) stages + 1 chunks (Megatron-LM's warm-up and one), of virtual a micro-batch. GPipe: all.
+    (virtual - 1) stages + 1 chunks (Megatron-LM's warm-up and one), of virtual a micro-batch. GPipe: all. V-shaped:
+    half of the chunks that the order has in flight.
     """
+    if schedule.folds:
+        return max(map(sum, v_turns(stages, micro_batches, schedule)[stage].held)) / 2.0
     if schedule is PipelineSchedule.GPIPE:
         return float(micro_batches)
     if schedule is PipelineSchedule.ZERO_BUBBLE:

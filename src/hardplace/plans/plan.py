@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from hardplace.cost.layers.software import Dispatcher, Graphs, Software, Ways, software_named, ways
-from hardplace.errors import BadInput
 from hardplace.plans.anchors import Anchor
 from hardplace.workload.types import Recompute
 
@@ -16,12 +14,29 @@ class PipelineSchedule(StrEnum):
     """Order of micro-batches in a pipeline.
 
     1F1B with virtual stages is the interleaved schedule (Narayanan et al. 2021). Zero-bubble is ZB-H1 (arXiv
-    2401.10241): weight gradients are passes of their own that fill the bubble, at 1F1B's memory.
+    2401.10241): weight gradients are passes of their own that fill the bubble, at 1F1B's memory. The others are
+    V-shaped: a stage has two chunks, one on the way down and one on the way back, so that embedding and head are both
+    on the first. ZB-V (same source) at 1F1B's memory, V-Half and V-Min (arXiv 2405.15362) at a half and a third of it,
+    DualPipeV (DeepSeek's DualPipe).
     """
 
     ONE_F_ONE_B = "1f1b"
     GPIPE = "gpipe"
     ZERO_BUBBLE = "zero-bubble"
+    ZB_V = "zb-v"
+    V_HALF = "v-half"
+    V_MIN = "v-min"
+    DUALPIPE_V = "dualpipe-v"
+
+    @property
+    def apart(self) -> bool:
+        """Return whether weight gradients are passes of their own."""
+        return self not in ("1f1b", "gpipe")
+
+    @property
+    def folds(self) -> bool:
+        """Return whether it is V-shaped."""
+        return self not in ("1f1b", "gpipe", "zero-bubble")
 
 
 class Format(StrEnum):
@@ -283,54 +298,3 @@ class Plan:
     def experts_sharded_over(self) -> int:
         """Return the number of ranks that ZeRO shards experts over: all that hold the same ones, or `shard` of them."""
         return min(self.expert_replicas, self.shard or self.expert_replicas)
-
-
-def _short_first(layers: int, chunks: int, each: int) -> Iterator[int]:
-    """Yield the layers of chunks of at most `each`, the first ones short of what is not there."""
-    short = chunks * each - layers
-    for _ in range(chunks):
-        less = min(short, each)
-        short -= less
-        yield each - less
-
-
-def stage_layers(layers: int, plan: Plan, predicted: int = 0) -> tuple[int, ...]:
-    """Return the number of layers of each pipeline stage: the plan's own, else even.
-
-    Where the layers do not divide evenly, but with embedding and head counted as a layer each they do, first and last
-    stage have one less (Megatron-LM's account_for_embedding_in_pipeline_split); else the middle stages have one more.
-
-    Args:
-        layers: Layers of the model that are cut into stages.
-        plan: The plan.
-        predicted: Layers of multi-token prediction, on the last stage with the head. Then these and the head count as a
-            layer each of the last chunk, and chunks are full from the second on, ceil((layers + predicted + 1) /
-            chunks) (Megatron-Bridge's layouts of DeepSeek-V3: 16, 16, 16, 13 over four stages; 1 and 30 of 2 over 32
-            chunks, the last without).
-
-    Raises:
-        BadInput: Where the plan's stages do not sum to the layers, or there are fewer layers than stages.
-    """
-    if plan.recompute_layers > layers:
-        raise BadInput(f"recompute_layers: {plan.recompute_layers}: expected at most the model's {layers} layers")
-    if plan.stages:
-        if sum(plan.stages) != layers or min(plan.stages) < 0:
-            raise BadInput(f"stages: {list(plan.stages)}: expected numbers that sum to the model's {layers} layers")
-        if 0 in plan.stages[1:-1]:
-            raise BadInput(f"stages: {list(plan.stages)}: expected a layer or more between the first and last stage")
-        return plan.stages
-    count = plan.pipeline
-    if layers < count:
-        raise BadInput(f"pipeline: {count}: expected at most the model's {layers} layers")
-    if predicted and count > 1:
-        chunks = count * plan.virtual
-        each = -(-(layers + predicted + 1) // chunks)
-        last = max(0, layers - (chunks - 1) * each)
-        sizes = [*_short_first(layers - last, chunks - 1, each), last]
-        return tuple(sum(sizes[stage::count]) for stage in range(count))
-    if layers % count and (layers + 2) % count == 0:
-        each = (layers + 2) // count
-        return (each - 1, *(each,) * (count - 2), each - 1)
-    each, more = divmod(layers, count)
-    first = (count - more) // 2
-    return tuple(each + (1 if first <= index < first + more else 0) for index in range(count))

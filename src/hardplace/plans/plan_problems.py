@@ -61,9 +61,11 @@ def problems(plan: Plan) -> Iterator[str]:
         yield "sequence: true: expected tensor 2 or more with it"
     if plan.virtual > 1 and plan.pipeline == 1:
         yield f"virtual: {plan.virtual}: expected pipeline 2 or more with it"
-    if plan.virtual > 1 and plan.schedule is PipelineSchedule.GPIPE:
+    if plan.virtual > 1 and plan.schedule in (PipelineSchedule.GPIPE, PipelineSchedule.ZERO_BUBBLE):
         yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
-    if plan.virtual > 1 and plan.micro_batches % plan.pipeline:
+    if plan.schedule.folds:
+        yield from _folded(plan)
+    elif plan.virtual > 1 and plan.micro_batches % plan.pipeline:
         yield (
             f"virtual: {plan.virtual}: interleaving expects the {plan.micro_batches} micro-batches of a replica to be "
             f"a multiple of pipeline, {plan.pipeline}"
@@ -86,8 +88,31 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"recompute_modules: {list(plan.recompute_modules)}: expected op alone, which says of every operator"
     if plan.recompute_layers > 0 and plan.recompute is not Recompute.FULL:
         yield f"recompute_layers: {plan.recompute_layers}: expected 0, or a number of layers with recompute full"
-    if plan.virtual > 1 and plan.schedule is PipelineSchedule.ZERO_BUBBLE:
-        yield f"virtual: {plan.virtual}: expected schedule 1f1b with it"
+
+
+def _folded(plan: Plan) -> Iterator[str]:
+    """Yield what does not go with a plan's V-shaped schedule."""
+    if plan.pipeline == 1:
+        yield f"schedule: {plan.schedule}: expected pipeline 2 or more with it"
+    if plan.virtual != 2:
+        yield f"virtual: {plan.virtual}: expected 2 with schedule {plan.schedule}, whose stages have two chunks"
+    if plan.schedule is PipelineSchedule.DUALPIPE_V and plan.micro_batches < 2 * plan.pipeline:
+        expected = f"micro-batches of twice the stages or more with it, {2 * plan.pipeline}"
+        yield f"schedule: {plan.schedule}: expected {expected}, not {plan.micro_batches}"
+    if plan.recompute is not Recompute.NONE:
+        yield (
+            f"recompute: {plan.recompute}: expected none with schedule {plan.schedule}: what a backward pass computes "
+            "again would wait for the weight gradients"
+        )
+    if plan.offload_layers:
+        yield (
+            f"offload_layers: {plan.offload_layers}: expected 0 with schedule {plan.schedule}: weight gradients, which "
+            "run apart, read activations once more"
+        )
+    if plan.assignment:
+        yield f"assignment: expected none with schedule {plan.schedule}, whose layers are a chain"
+    if plan.stages and min(plan.stages[1:], default=2) < 2:
+        yield f"stages: {list(plan.stages)}: expected a layer for each of the two chunks of every stage but the first"
 
 
 def check_sound(plan: Plan, where: str) -> None:

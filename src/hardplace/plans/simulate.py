@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from hardplace.plans.plan import PipelineSchedule
+from hardplace.plans.v_orders import v_orders
 
 
 class Pass(StrEnum):
@@ -44,6 +45,7 @@ class PassEvent:
 
 Chunks = Sequence[Sequence[float]]  # seconds of one micro-batch by stage and chunk
 Item = tuple[Pass, int, int]  # a pass, its micro-batch and its chunk
+_PASSES = tuple(Pass)  # by their numbers in `v_orders`
 
 
 def order(stage: int, stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> list[Item]:
@@ -52,7 +54,7 @@ def order(stage: int, stages: int, micro_batches: int, virtual: int, schedule: P
     1F1B: Narayanan et al. 2021, section 2.2.1. Interleaved: Megatron-LM's
     forward_backward_pipelining_with_interleaving, which takes micro-batches in groups of `stages`. GPipe: all forward,
     then all backward. Zero bubble: ZB-H1 of Qi et al. 2024 (arXiv 2401.10241), 1F1B with stage i's weight gradients i
-    micro-batches late, so that it holds no more than 1F1B.
+    micro-batches late, so that it holds no more than 1F1B. V-shaped ones: `v_orders`.
 
     Args:
         stage: Index of the stage, from 0 at the input.
@@ -64,6 +66,8 @@ def order(stage: int, stages: int, micro_batches: int, virtual: int, schedule: P
     if schedule is PipelineSchedule.GPIPE:
         forward = [(Pass.FORWARD, index, 0) for index in range(micro_batches)]
         return forward + [(Pass.BACKWARD, index, 0) for index in range(micro_batches)]
+    if schedule.folds:
+        return [(_PASSES[one[0]], *one[1:]) for one in v_orders(stages, micro_batches, schedule)[stage]]
     if virtual > 1:
         return _interleaved(stage, stages, micro_batches, virtual)
     warm = min(micro_batches, stages - stage - 1)
@@ -128,7 +132,7 @@ def program(stages: int, micro_batches: int, virtual: int, schedule: PipelineSch
         for stage in range(stages):
             while at[stage] < len(lists[stage]):
                 item = lists[stage][at[stage]]
-                source = _input(stage, item, stages, virtual)
+                source = _input(stage, item, stages, virtual, folds=schedule.folds)
                 if source is not None and source not in known:
                     break
                 known[stage, item] = len(found)
@@ -145,17 +149,32 @@ def program(stages: int, micro_batches: int, virtual: int, schedule: PipelineSch
     )
 
 
-def _input(stage: int, item: Item, stages: int, virtual: int) -> tuple[int, Item] | None:
-    """Return the pass that makes a pass's input; None: it has none."""
+def _input(stage: int, item: Item, stages: int, virtual: int, *, folds: bool) -> tuple[int, Item] | None:
+    """Return the pass that makes a pass's input; None: it has none. folds: the schedule is V-shaped."""
     phase, index, chunk = item
     if phase is Pass.WEIGHT:
         return stage, (Pass.BACKWARD, index, chunk)
+    if folds:
+        return _input_folded(stage, item, stages)
     step, last_stage, last_chunk = (-1, 0, 0) if phase is Pass.FORWARD else (1, stages - 1, virtual - 1)
     if stage != last_stage:
         return stage + step, (phase, index, chunk)
     if chunk != last_chunk:
         return stages - 1 - last_stage, (phase, index, chunk + step)
     return None if phase is Pass.FORWARD else (stage, (Pass.FORWARD, index, chunk))
+
+
+def _input_folded(stage: int, item: Item, stages: int) -> tuple[int, Item] | None:
+    """Return the pass that makes a forward or backward pass's input in a V: the first chunk goes down the stages, the
+    second up; at either end it turns on the same stage."""
+    phase, index, chunk = item
+    forward = phase is Pass.FORWARD
+    before = stage - 1 if forward == (chunk == 0) else stage + 1
+    if 0 <= before < stages:
+        return before, item
+    if chunk == (1 if forward else 0):
+        return stage, (phase, index, 1 - chunk)
+    return None if forward else (stage, (Pass.FORWARD, index, chunk))
 
 
 def ends_of(

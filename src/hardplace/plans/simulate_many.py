@@ -86,7 +86,7 @@ def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: 
         Seconds from the start of the step, shape (stages, plans).
     """
     stages = seconds.shape[1]
-    if schedule is not PipelineSchedule.ZERO_BUBBLE:
+    if not schedule.apart:
         back = seconds[1] + seconds[2]
         seconds = np.stack([seconds[0], back, np.zeros_like(back)])
     if stages == 1:

@@ -12,7 +12,7 @@ from hardplace.cost.types import Collective
 from hardplace.hardware.types import Cluster
 from hardplace.plans.fleet import DevicePool, Fleet
 from hardplace.plans.memory import state_bytes, weight_bytes
-from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Dimension, OptimizerKind, PipelineSchedule, Plan
+from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Dimension, OptimizerKind, Plan
 from hardplace.plans.pricer import IsolatedTimes, TimeShares
 from hardplace.workload.types import Group
 from hardplace.workload.weights import NOTHING, SharedWeights, WeightSizes
@@ -86,8 +86,8 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) 
     Under ZeRO-3 weights are gathered in each pass and gradients scattered. Under ZeRO-2 gradients are scattered after
     every micro-batch; the last one's scatter is as ZeRO-1's, at the end of the step (`end_of_stage`), so a micro-batch
     has its share of the others'. Gradients of weights that earlier layers of the same stage hold as well are scattered
-    there, summed up. Activations in host memory cross the link beside compute; what is longer shows. In a zero-bubble
-    schedule weight gradients (products of layout NT) are apart.
+    there, summed up. Activations in host memory cross the link beside compute; what is longer shows. In zero-bubble
+    and V-shaped schedules weight gradients (products of layout NT) are apart.
 
     Args:
         layer: Work of the layer on one rank.
@@ -98,7 +98,7 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) 
     Source: docs/model-training.md, sections 2 and 4.
     """
     pricer, groups = site.pricer, groups_of(plan)
-    apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
+    apart = plan.schedule.apart
     key = (layer, site.device, apart, *groups.values())
     if key not in known:
         back = (*layer.again, *layer.backward)

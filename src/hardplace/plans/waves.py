@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from hardplace.ndtypes import Bools, Ints
 from hardplace.plans.plan import PipelineSchedule
+from hardplace.plans.v_orders import BACKWARD, FORWARD, WEIGHT, v_orders
 
 Places = npt.NDArray[np.intp]
-FORWARD, BACKWARD, WEIGHT = range(3)
 _START, _UNREAD = 0, 1  # rows of the start of the step, and of what no pass reads
 
 
@@ -86,6 +86,8 @@ def stage_orders(stages: int, micro_batches: int, virtual: int, schedule: Pipeli
     Every pass has a number by which those of its stage are sorted: of the turns of 1F1B three each, forward, backward,
     weight gradient.
     """
+    if schedule.folds:
+        return StageOrders(*np.array(v_orders(stages, micro_batches, schedule)).transpose(2, 0, 1))
     stage, total = np.arange(stages)[:, None], micro_batches * virtual
     number = np.arange(total)[None, :]
     phases: tuple[int, ...] = (FORWARD, BACKWARD)
@@ -123,7 +125,10 @@ def waves(stages: int, micro_batches: int, virtual: int, schedule: PipelineSched
     stage = np.broadcast_to(np.arange(stages)[:, None], phase.shape)
     kinds = (phase * stages + stage) * virtual + chunk
     own = kinds * micro_batches + micro
-    source, hops = _sources(stage, phase, micro, chunk, stages, micro_batches, virtual)
+    if schedule.folds:
+        source, hops = _sources_folded(stage, phase, micro, chunk, stages, micro_batches)
+    else:
+        source, hops = _sources(stage, phase, micro, chunk, stages, micro_batches, virtual)
     number, flat = phase.shape[1], np.arange(stages) * phase.shape[1]
     wave_of = np.full(3 * stages * virtual * micro_batches + 1, np.iinfo(np.intp).max, dtype=np.intp)
     wave_of[-1] = 0  # the start of the step
@@ -173,6 +178,21 @@ def _sources(
     # A weight pass comes after its backward pass on the same stage: the stage is never free before that ends.
     none = (forward & ~inside & ~wraps) | ~moves
     return np.where(none, -1, source), ~none & (of_stage != stage)
+
+
+def _sources_folded(
+    stage: Ints, phase: Ints, micro: Ints, chunk: Ints, stages: int, micro_batches: int
+) -> tuple[Ints, Bools]:
+    """Return the same of a V: the first chunk goes down the stages, the second up, and back."""
+    forward, moves = phase == FORWARD, phase != WEIGHT
+    before = stage + np.where(forward == (chunk == 0), -1, 1)
+    inside = moves & (before >= 0) & (before < stages)
+    turns = moves & ~inside & (chunk == np.where(forward, 1, 0))
+    of_phase = np.where(moves & ~inside & ~turns, FORWARD, phase)
+    of_chunk = np.where(turns, 1 - chunk, chunk)
+    source = ((of_phase * stages + np.where(inside, before, stage)) * 2 + of_chunk) * micro_batches + micro
+    none = ~moves | (forward & ~inside & ~turns)
+    return np.where(none, -1, source), inside
 
 
 def _rows(own: Ints, source: Ints, wave_of: Places, stage: Ints, phase: Ints) -> tuple[Ints, int]:

@@ -11,7 +11,7 @@ from hardplace.plans.estimate import PlanEstimate
 from hardplace.plans.memory import StageMemory
 from hardplace.plans.passes import PassTimes
 from hardplace.plans.pipeline import in_flight
-from hardplace.plans.plan import Dimension, PipelineSchedule
+from hardplace.plans.plan import Dimension
 from hardplace.plans.simulate import Pass, ends_of, program
 from hardplace.report.trace_writer import PerfettoWriter
 
@@ -35,7 +35,7 @@ def step_trace(model: str, found: PlanEstimate, times: Sequence[Sequence[dict[Pa
     """
     writer = PerfettoWriter()
     plan = found.plan
-    kinds = 3 if plan.schedule is PipelineSchedule.ZERO_BUBBLE else 2
+    kinds = 3 if plan.schedule.apart else 2
     passes = kinds * plan.pipeline * plan.virtual * plan.micro_batches
     if passes > MOST_PASSES:
         raise BadInput(f"trace: {passes:,} passes: expected a step of at most {MOST_PASSES:,}")
@@ -48,7 +48,7 @@ def step_trace(model: str, found: PlanEstimate, times: Sequence[Sequence[dict[Pa
         tracks.append({name: writer.track(process, name) for name in (COMPUTE, EXCHANGE, GATHER)})
         tracks[-1][MEMORY] = writer.counter(process, MEMORY)
     back_s = found.backward_s
-    if plan.schedule is not PipelineSchedule.ZERO_BUBBLE:
+    if not plan.schedule.apart:
         back_s = tuple(
             tuple(b + w for b, w in zip(row, more, strict=True))
             for row, more in zip(found.backward_s, found.weight_s, strict=True)
@@ -95,7 +95,7 @@ def _memory(
     plan, memory = found.plan, found.memory[stage]
     flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
     moments: list[tuple[float, int, bool]] = []  # when, chunks more, whether one is worked on: a pass after the other
-    releasing = Pass.WEIGHT if plan.schedule is PipelineSchedule.ZERO_BUBBLE else Pass.BACKWARD
+    releasing = Pass.WEIGHT if plan.schedule.apart else Pass.BACKWARD
     for at, (phase, _, chunk) in enumerate(made.items):
         if made.stages[at] != stage:
             continue

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hardplace.errors import BadInput
-from hardplace.plans.chain import chunk_layers
-from hardplace.plans.plan import PipelineSchedule, Plan, stage_layers
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.stage_sizes import chunk_layers, stage_layers
 from hardplace.run.launch import launched, prepared, run_forked, run_under_torchrun
 from hardplace.run.predicted import in_fp32, predicted_counts
 from hardplace.run.types import RunResult
@@ -71,6 +71,8 @@ def refused(plan: Plan) -> Iterator[str]:
         yield f"expert: {plan.expert}: expected tensor 1 with it, not {plan.tensor}"
     if plan.expert > 1 and plan.zero and plan.expert_replicas > 1:
         yield f"expert: {plan.expert}: expected all {plan.stage_ranks} ranks of a stage with ZeRO, or zero 0"
+    if plan.schedule.folds:
+        yield f"schedule: {plan.schedule}: expected 1f1b, gpipe or zero-bubble: stages of a V are not run here"
     if plan.schedule is PipelineSchedule.ZERO_BUBBLE and plan.zero and plan.replicas > 1 and plan.pipeline > 1:
         yield "schedule: zero-bubble: expected zero 0: divided backward passes reduce nothing in FSDP2"
     if plan.context > 1 and plan.sequence:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hardplace.cost.layers.work import CollectiveWork, LayerWork
 from hardplace.cost.types import Collective
 from hardplace.plans.chain import LayerChain, of_workload, stage_work, stages_of
-from hardplace.plans.estimate import held, kept_again
+from hardplace.plans.chunks import held, kept_again
 from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.plan import Dimension, Format, OptimizerKind, Plan
 from hardplace.plans.simulate import Pass, order

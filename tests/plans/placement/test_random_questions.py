@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.placement.divisions import Divisions
 from hardplace.plans.placement.search import PlanSearch
@@ -13,8 +14,9 @@ from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule
 from hardplace.workload.types import Recompute
 from oracles_plans import Asked, checked, random_question, short_model, with_shared
-from oracles_wider_plans import wider_question
+from oracles_wider_plans import folded_question, wider_question
 
+FOLDED = (1, 6, 8, 9)
 H100, A100 = device("h100-sxm"), device("a100-80gb-sxm")
 PAIRS = replace(node("dgx-h100"), levels=(replace(node("dgx-h100").levels[0], devices=2), node("dgx-h100").levels[1]))
 
@@ -31,6 +33,42 @@ def test_no_plan_is_better_of_a_space_with_other_numerics_or_ways_to_run_or_with
     found = checked(wider_question(random.Random(f"2:{number}")), random.Random(number))
     assert found.plans
     assert not found.wrong
+
+
+@pytest.mark.parametrize("number", FOLDED)
+def test_no_plan_is_better_of_a_space_with_v_shaped_schedules(number):
+    found = checked(folded_question(random.Random(f"3:{number}")), random.Random(number), 4000)
+    assert found.plans
+    assert not found.wrong
+
+
+def test_ends_of_stages_of_a_v_are_no_others():
+    """Dense layers and mixtures stand elsewhere in a folded chain, and ZB-H1 runs weight gradients apart too."""
+    held = {
+        "schedule": (PipelineSchedule.ZERO_BUBBLE, PipelineSchedule.ZB_V), "pipeline": (3,), "micro_batch": (1,),
+        "recompute": (Recompute.NONE,), "tensor": (1,), "expert": (1,), "zero": (1,),
+    }  # fmt: skip
+    found = checked(Asked(short_model("deepseek-v3", 4, 2), [(H100, PAIRS, 6)], 16, held), random.Random(0))
+    assert found.plans
+    assert not found.wrong
+
+
+def test_v_shaped_schedules_are_searched_where_they_are_asked_for():
+    """By default the first plan has none; held to one, what it needs comes with it, and what does not go is refused."""
+    workload, inventory = short_model("llama2-7b", 6), [(H100, PAIRS, 8)]
+
+    def searched(**fixed):
+        return PlanSearch(workload, inventory, PlanSpace(global_batch=64, fixed=fixed)).run()
+
+    assert not any(one.plan.schedule.folds for one in searched().best)
+    found = searched(schedule=(PipelineSchedule.V_HALF,), pipeline=(2,)).best
+    assert {(one.plan.schedule, one.plan.virtual, one.plan.recompute) for one in found} == {
+        (PipelineSchedule.V_HALF, 2, Recompute.NONE)
+    }
+    with pytest.raises(BadInput, match="fixed: recompute=full: expected none with schedule v-half"):
+        searched(schedule=(PipelineSchedule.V_HALF,), recompute=(Recompute.FULL,))
+    with pytest.raises(BadInput, match="fixed: virtual=4: expected 2 with schedule v-half"):
+        searched(schedule=(PipelineSchedule.V_HALF,), virtual=(4,))
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -24,6 +24,7 @@ from hardplace.workload.types import Edge, Recompute
 
 H100 = device("h100-sxm"), node("dgx-h100")
 A100 = device("a100-80gb-sxm"), node("dgx-a100")
+PLAIN = [one for one in PipelineSchedule if not one.folds]
 TPU, TRAINIUM = (device("tpu-v4"), node("tpu-v4-64")), (device("trainium1"), node("trn1"))
 
 
@@ -64,7 +65,7 @@ def every_plan(
             continue
         data = devices // tensor // pipeline
         for sequence, zero, schedule, micro, order in itertools.product(
-            (False, True), zeros, PipelineSchedule, micro_batches, orders
+            (False, True), zeros, PLAIN, micro_batches, orders
         ):
             if zero == 2 and pipeline > 1 and len(zeros) > 1:
                 continue  # not in DeepSpeed or Megatron-LM: only where it is asked for

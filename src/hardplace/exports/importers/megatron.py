@@ -13,8 +13,8 @@ from hardplace.errors import BadInput
 from hardplace.exports.importers.found import Answers, ImportedPlan, asked, count, divided, plan_of
 from hardplace.exports.layout import parse_layout
 from hardplace.files import read_text
-from hardplace.plans.chain import chunk_layers
 from hardplace.plans.plan import INSIDE_OUT, MODULES, ContextExchange, Format, OptimizerKind, Plan
+from hardplace.plans.stage_sizes import chunk_layers
 from hardplace.workload.types import Recompute
 
 # Flags that change neither time nor memory that a plan is priced by: data, learning, logging, checkpoints.

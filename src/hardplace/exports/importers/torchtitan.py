@@ -13,6 +13,7 @@ from hardplace.errors import BadInput
 from hardplace.exports.importers.found import Answers, ImportedPlan, asked, count, divided, plan_of
 from hardplace.files import read_text, read_toml
 from hardplace.plans.plan import Format, OptimizerKind, PipelineSchedule
+from hardplace.plans.stage_sizes import folded_layers
 from hardplace.workload.types import Recompute
 
 _SCHEDULES = {
@@ -20,6 +21,8 @@ _SCHEDULES = {
     "GPipe": PipelineSchedule.GPIPE,
     "Interleaved1F1B": PipelineSchedule.ONE_F_ONE_B,
     "InterleavedZeroBubble": PipelineSchedule.ZERO_BUBBLE,
+    "ZBVZeroBubble": PipelineSchedule.ZB_V,
+    "DualPipeV": PipelineSchedule.DUALPIPE_V,
 }
 _READ = {
     "data_parallel_replicate_degree", "data_parallel_shard_degree", "fsdp_reshard_after_forward",
@@ -128,8 +131,17 @@ def _stages(one: Mapping[str, Any], pipeline: int, place: str) -> dict[str, Any]
             f"{pipeline} lists"
         )
     flat = [sum(str(name).startswith("layers.") for name in part) for part in parts]
+    kind = _SCHEDULES[schedule]
     stages = tuple(sum(flat[stage::pipeline]) for stage in range(pipeline))
-    return {"schedule": _SCHEDULES[schedule], "virtual": len(parts) // pipeline, "stages": stages}
+    if kind.folds:
+        chunks = tuple(zip(flat[:pipeline], flat[::-1], strict=False))
+        stages = tuple(map(sum, chunks))
+        if len(flat) != 2 * pipeline or folded_layers(stages) != chunks:
+            raise BadInput(
+                f"{place}: module_fqns_per_model_part: {flat} layers: expected with {schedule} two parts a stage, "
+                "which take layers from the front and from the end by turns"
+            )
+    return {"schedule": kind, "virtual": len(parts) // pipeline, "stages": stages}
 
 
 def _recompute(sections: Mapping[str, Any], python: bool) -> tuple[dict[str, Any], list[str]]:

@@ -22,7 +22,7 @@ from hardplace.exports.limits.shared import (
     is_one_of,
 )
 from hardplace.exports.limits.types import TrainerLimit
-from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, Plan
+from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, PipelineSchedule, Plan
 
 
 def _sharded_data(plan: Plan) -> int:
@@ -68,6 +68,12 @@ TORCHTITAN = (
     ),
     *FSDP,
     ONLY_BY_OPERATOR,
+    TrainerLimit(
+        field="schedule",
+        reason="of V-shaped schedules torch.distributed.pipelining has ZBVZeroBubble and DualPipeV",
+        broken=is_one_of("schedule", PipelineSchedule.V_HALF, PipelineSchedule.V_MIN),
+        mends=to(schedule=PipelineSchedule.ZB_V),
+    ),
     *LONG_ENOUGH,
     EMPTY,
     TrainerLimit(

@@ -39,7 +39,9 @@ MEGATRON = (
         field="schedule",
         reason="its pipelines run 1F1B, plain or interleaved",
         broken=lambda plan, facts: plan.pipeline > 1 and plan.schedule is not PipelineSchedule.ONE_F_ONE_B,
-        mends=to(schedule=PipelineSchedule.ONE_F_ONE_B),
+        mends=lambda plan, facts: (
+            {"schedule": PipelineSchedule.ONE_F_ONE_B, **({"virtual": 1} if plan.schedule.folds else {})},
+        ),
     ),
     TrainerLimit(
         field="virtual",

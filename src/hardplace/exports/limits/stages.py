@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from hardplace.exports.limits.types import ModelFacts
-from hardplace.plans.chain import chunk_layers
-from hardplace.plans.plan import Dimension, Plan, stage_layers
+from hardplace.plans.plan import Dimension, Plan
+from hardplace.plans.stage_sizes import chunk_layers, folded_layers, stage_layers
 
 
 def layers_by_chunk(plan: Plan, layers: int) -> tuple[tuple[int, ...], ...]:
     """Return the model's own layers by stage and chunk."""
     sizes = (layers,) if plan.pipeline == 1 else stage_layers(layers, plan)
+    if plan.schedule.folds:
+        return folded_layers(sizes)
     return tuple(chunk_layers(size, stage, plan) for stage, size in enumerate(sizes))
 
 
@@ -18,7 +20,7 @@ def empty_chunk(plan: Plan, facts: ModelFacts) -> bool:
     if plan.assignment or plan.pipeline == 1:
         return False
     found = layers_by_chunk(plan, facts.layers)
-    ends = {(0, 0), (plan.pipeline - 1, plan.virtual - 1)}
+    ends = {(0, 0), (0 if plan.schedule.folds else plan.pipeline - 1, plan.virtual - 1)}
     return any(
         not size and (stage, chunk) not in ends for stage, row in enumerate(found) for chunk, size in enumerate(row)
     )

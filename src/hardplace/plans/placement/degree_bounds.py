@@ -14,9 +14,10 @@ import numpy as np
 from hardplace.ndtypes import Bools, Floats
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.memory import StageContents, stage_memory, weight_bytes
-from hardplace.plans.pipeline import forwards_left, in_flight
+from hardplace.plans.pipeline import forwards_left, in_flight, loops_of, turn_hops
 from hardplace.plans.placement.stages import LayerColumns
 from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.v_orders import v_turns
 from hardplace.workload.kept import kept_parts
 from hardplace.workload.types import Recompute
 from hardplace.workload.weights import WeightSizes, parts_of
@@ -129,16 +130,20 @@ def least_step_s(least: DegreeBounds, plan: Plan, hop_s: float, *, any_schedule:
         return bound_s
     if plan.schedule is PipelineSchedule.GPIPE:
         return forward_s + backward_s + stage_s(times - 1, 0.0) + stage_s(0.0, times - 1)
-    turn_s = forward_s + (stages * plan.virtual - 1) * hop_s
-    left = _forwards_left(stages, times, plan.virtual)
+    turn_s = forward_s + turn_hops(stages, plan.virtual, plan.schedule) * hop_s
+    left = _forwards_left(stages, times, plan.virtual, plan.schedule)
     if plan.virtual == 1 and plan.schedule is PipelineSchedule.ONE_F_ONE_B:
         way_s = turn_s + backward_s + (stages - 1) * hop_s
         return max(bound_s, way_s + stage_s(float(left[0].min()), times - 1))
     # the first backward pass comes after the way down; then all others, and at least so many forward passes
     bound_s = max(bound_s, turn_s + stage_s(float(left.min()), times))
+    if plan.schedule.folds:
+        loops, _ = loops_of(v_turns(stages, times, plan.schedule)[0].apart, times)
+        whole_s = turn_s + float(least.apart.sum()) + turn_hops(stages, 2, plan.schedule) * hop_s
+        return max(bound_s, loops * whole_s)
     layers = len(forward[inner])
     most = -(-layers // stages)
-    up = least.apart if plan.schedule is PipelineSchedule.ZERO_BUBBLE else least.backward
+    up = least.apart if plan.schedule.apart else least.backward
     layer_s, back_s, up_s = (float(each[inner].min()) if layers else 0.0 for each in (forward, backward, up))
     chunk_s = (most // plan.virtual) * layer_s
     # of the first stage with so many layers: the stages before it have fewer, the others what is left
@@ -148,9 +153,10 @@ def least_step_s(least: DegreeBounds, plan: Plan, hop_s: float, *, any_schedule:
 
 
 @lru_cache(maxsize=1024)
-def _forwards_left(stages: int, times: int, virtual: int) -> Floats:
+def _forwards_left(stages: int, times: int, virtual: int, schedule: PipelineSchedule) -> Floats:
     """Return how many forward passes of a chunk follow a stage's first backward pass, (stages, chunks)."""
-    return np.array([forwards_left(stage, stages, times, virtual) for stage in range(stages)], dtype=np.float64)
+    left = [forwards_left(stage, stages, times, virtual, schedule) for stage in range(stages)]
+    return np.array(left, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,5 +293,19 @@ def may_fit_with(
 
 @lru_cache(maxsize=1024)
 def _flights(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> Floats:
-    """Return how many micro-batches' activations each stage holds at once, (stages,)."""
+    """Return how many micro-batches' activations each stage holds at once of each of its layers, (stages,).
+
+    In a V at least: of a layers in the first chunk and b in the second, which differ by one at most, x a + y b where x
+    and y chunks are in flight, (x + y) / 2 a layer but for |x - y| / 2; the fewest layers that can be odd are 3, and 1
+    on the first stage.
+    """
+    if schedule.folds:
+        odd = [1.0, *(3.0,) * (stages - 1)]
+        turns = v_turns(stages, micro_batches, schedule)
+        return np.array(
+            [
+                max((x + y) / 2.0 - abs(x - y) / (2.0 * few) for x, y in one.held)
+                for one, few in zip(turns, odd, strict=True)
+            ]
+        )
     return np.array([in_flight(stage, stages, micro_batches, virtual, schedule) for stage in range(stages)])

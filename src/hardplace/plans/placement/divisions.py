@@ -19,6 +19,7 @@ from hardplace.plans.chain import LayerChain, chain_of, of_shape
 from hardplace.plans.dividing import rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import DevicePool, Fleet, PlanDevice, fleet_of, with_headroom
+from hardplace.plans.folding import folded
 from hardplace.plans.placement.degree_bounds import (
     DegreeBounds,
     DividedBytes,
@@ -35,7 +36,7 @@ from hardplace.plans.placement.hops import Crossings, Hops, branching_hops, cros
 from hardplace.plans.placement.partitions import Cut, PlanPartitions
 from hardplace.plans.placement.space import ModelDims, PlanSpace, shape_of
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
-from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule, Plan
+from hardplace.plans.plan import INSIDE_OUT, Plan
 from hardplace.plans.timing import Known, end_of_stage, groups_of, replicas_of
 from hardplace.workload.sharding.shards import RankShards
 from hardplace.workload.types import Layer, Recompute, Workload
@@ -103,6 +104,7 @@ class Divisions:
         self._memory: dict[tuple[object, ...], Floats] = {}
         self._crossings: dict[tuple[object, ...], Crossings] = {}
         self._simulated: dict[tuple[object, ...], dict[Cut, Floats]] = {}
+        self._folded: dict[LayerChain, LayerChain] = {}
 
     def each(self, plan: Plan) -> int:
         """Return the layers of a stage, rounded up."""
@@ -240,7 +242,8 @@ class Divisions:
         known = self._ends_of(cell, plan)
         bare = replace(chain.layers[0], forward=(), parameters=0, expert_parameters=0, tensors=0)
         ends = len(chain.before), len(chain.after)
-        beside = (bare,) * (sum(ends) if plan.pipeline == 1 else max(ends))
+        together = plan.pipeline == 1 or any(one.folds for one in self.space.schedules)
+        beside = (bare,) * (sum(ends) if together else max(ends))
         best_s = math.inf
         for count in range(self.each(plan), self.shape.layers + 1):
             floor_s = plan.micro_batches * count * float(layer_s.sum()) + fixed_s
@@ -255,7 +258,7 @@ class Divisions:
 
     def _ends_of(self, cell: DegreeChoice, plan: Plan) -> dict[object, float]:
         group = (cell.block, cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
-        key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule is PipelineSchedule.ZERO_BUBBLE)
+        key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule.apart, plan.schedule.folds)
         return self._ends.setdefault(key, {})
 
     def _least(self, cell: DegreeChoice, plan: Plan) -> DegreeBounds:
@@ -271,7 +274,7 @@ class Divisions:
 
     def priced(self, cell: DegreeChoice, plan: Plan, chain: LayerChain, site: DevicePool, seed: int) -> LayerColumns:
         """Return the layers of a chain, priced on one kind of device."""
-        apart = plan.schedule is PipelineSchedule.ZERO_BUBBLE
+        apart = plan.schedule.apart
         divided: tuple[object, ...] = ()
         if plan.zero >= 2:  # parameters and gradients travel in every pass
             divided = (plan.zero, plan.shard, plan.overlap, plan.gradient, plan.micro_batches, *replicas_of(plan))
@@ -309,13 +312,20 @@ class Divisions:
             self._memory[key] = np.array([site.usable_bytes for site in fleet.of_stages(plan)])
         return self._memory[key]
 
+    def _fold(self, chain: LayerChain) -> LayerChain:
+        if chain not in self._folded:
+            self._folded[chain] = folded(chain)
+        return self._folded[chain]
+
     def family(self, cell: DegreeChoice, plan: Plan, limit_s: float) -> PlanPartitions:
         """Return all ways to cut a plan's stages, bounded as far as they are below a limit in seconds."""
-        chain = cell.block.recomputed[plan.recompute]
+        chain, bare = cell.block.recomputed[plan.recompute], cell.block.plain
+        if plan.schedule.folds:
+            chain, bare = self._fold(chain), self._fold(bare)
         by_site = {}
         for site in cell.fleet.sites:
-            plain = self.priced(cell, plan, cell.block.plain, site, 1)
-            again = plain if chain is cell.block.plain else self.priced(cell, plan, chain, site, 2)
+            plain = self.priced(cell, plan, bare, site, 1)
+            again = plain if chain is bare else self.priced(cell, plan, chain, site, 2)
             key = (plain, again, plan.virtual, plan.recompute_layers)
             if key not in self._stages:
                 parts = LayerVariants(chain, self.cuts, again, plain)

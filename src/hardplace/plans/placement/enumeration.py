@@ -106,18 +106,29 @@ def _landing(plan: Plan, fleet: Fleet) -> object:
 
 
 def schedules(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[PipelineSchedule, int]]:
-    """Return schedules with their virtual stages: of 1F1B the divisors of a stage's layers, rounded up."""
+    """Return schedules with their virtual stages: of 1F1B the divisors of a stage's layers, rounded up, of a V 2."""
     if plan.pipeline == 1:
-        allowed = space.of("schedule", (PipelineSchedule.ONE_F_ONE_B,))
-        return [(allowed[0], 1)] if space.allows("virtual", 1) else []
+        allowed = [one for one in space.of("schedule", (PipelineSchedule.ONE_F_ONE_B,)) if not one.folds]
+        return [(one, 1) for one in allowed[:1] if space.allows("virtual", 1)]
     each = -(-shape.layers // plan.pipeline)
     chunked = [1] if shape.branches or plan.micro_batches % plan.pipeline else divisors(each)
     found = []
-    for schedule in space.of("schedule", tuple(PipelineSchedule)):
+    for schedule in space.schedules:
+        if schedule.folds:
+            if not shape.branches and space.allows("virtual", 2) and _fills(schedule, plan, shape):
+                found.append((schedule, 2))
+            continue
         for virtual in space.of("virtual", chunked) if schedule is PipelineSchedule.ONE_F_ONE_B else (1,):
             if space.allows("virtual", virtual) and (virtual == 1 or (chunked != [1] and virtual <= each)):
                 found.append((schedule, virtual))
     return found
+
+
+def _fills(schedule: PipelineSchedule, plan: Plan, shape: ModelDims) -> bool:
+    """Return whether a V's chunks have a layer each (embedding and head count as one), and DualPipeV its
+    micro-batches."""
+    few = schedule is PipelineSchedule.DUALPIPE_V and plan.micro_batches < 2 * plan.pipeline
+    return shape.layers >= 2 * (plan.pipeline - 1) and not few
 
 
 def recomputes(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[Recompute, int]]:

@@ -18,7 +18,7 @@ from hardplace.plans.fleet import Fleet
 from hardplace.plans.placement.hops import Hops
 from hardplace.plans.placement.stage_bounds import LastPasses, PrefixBounds, around, last_passes, step_bounds
 from hardplace.plans.placement.stages import Stages
-from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.plan import Plan
 from hardplace.plans.simulate_many import stages_done_s
 from hardplace.plans.timing import ties_s
 
@@ -95,7 +95,7 @@ class PlanPartitions:
         found = bottleneck(costs)
         if math.isinf(limit_s) and math.isfinite(found.least):  # what is not below one of its own is of no interest
             limit_s = self.prices([found.best()])[0].step_s * (1.0 + 1e-9)
-            if plan.virtual > 1:
+            if plan.virtual > 1 and not self.chain.second:
                 chosen, costs = self._standing(limit_s, late)
                 found = bottleneck(costs)
         self.free_s = found.least * (1.0 - _ROUNDING) if late and not unsure else 0.0
@@ -135,11 +135,11 @@ class PlanPartitions:
     def _standing(self, limit_s: float, late: bool) -> tuple[list[_Standing], list[Floats]]:
         """Return, by stage, the stages that may stand there with their last passes, and bounds of a step without its
         end as matrices over pairs of cuts. late: without regard to memory."""
-        plan, apart = self.plan, self.plan.schedule is PipelineSchedule.ZERO_BUBBLE
+        plan, apart = self.plan, self.plan.schedule.apart
         roles: dict[tuple[str, bool, bool], Ints] = {}
         chosen: list[_Standing] = []
         costs = []
-        ahead = PrefixBounds(len(self._near.down_s), self._near) if plan.virtual > 1 else None
+        ahead = PrefixBounds(len(self._near.down_s), self._near) if plan.virtual > 1 and not self.chain.second else None
         for stage in range(plan.pipeline):
             one, ends = self._stages(stage), (stage == 0, stage == plan.pipeline - 1)
             if (one.site.device, *ends) not in roles:

@@ -43,6 +43,8 @@ def against(one: PlanEstimate) -> tuple[str, ...]:
         found.append(f"more than {MOST_VIRTUAL} virtual stages on a device")
     if one.plan.schedule is PipelineSchedule.ZERO_BUBBLE:
         found.append("a zero-bubble schedule")
+    elif one.plan.schedule.folds:
+        found.append("a V-shaped schedule")
     return tuple(found)
 
 

@@ -282,6 +282,11 @@ class PlanSearch:
             for kind, some in kinds
             if some in (0, most)
         ]
+        ways += [
+            replace(cell.plan, schedule=schedule, virtual=virtual, zero=zero)
+            for schedule, virtual in plans
+            if schedule.folds
+        ]
         if not any(self.divided.may_fit(cell, way) for way in reversed(ways)):
             self.short += count
             return

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from hardplace.answers import Remedy
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Node
+from hardplace.plans.chain import LayerChain
 from hardplace.plans.estimate import PlanEstimate
-from hardplace.plans.fleet import PlanDevice
+from hardplace.plans.fleet import Fleet, PlanDevice
 from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.memory import least_bytes_per_parameter
 from hardplace.plans.pipeline import in_flight
@@ -19,7 +21,7 @@ from hardplace.plans.placement.enumeration import recomputes, schedules
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace, no_degrees
-from hardplace.plans.plan import OptimizerKind
+from hardplace.plans.plan import OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.types import Recompute, Workload
 from hardplace.workload.weights import weights_of_model
 
@@ -78,28 +80,40 @@ def lightest(search: PlanSearch) -> Iterator[PlanEstimate]:
     """
     space, shape = search.space, search.divided.shape
     for plan, chains, fleet in search.divided.divisions():
-        flight = {
-            way: in_flight(0, plan.pipeline, plan.micro_batches, way[1], way[0])
-            for way in schedules(space, plan, shape)
-        }
+        ways = schedules(space, plan, shape)
         kinds = recomputes(space, plan, shape)
-        if not flight or not kinds:
-            continue
-        schedule, virtual = min(flight, key=flight.__getitem__)
-        recompute, count = max(kinds, key=lambda one: (_EASES.index(one[0]), one[1] or shape.layers))
-        one = replace(
-            plan, schedule=schedule, virtual=virtual, recompute=recompute, recompute_layers=min(count, shape.layers)
-        )
+        for folds in (False, True):  # a V-shaped one recomputes nothing
+            able = [way for way in ways if way[0].folds == folds]
+            eases = [one for one in kinds if not folds or one[0] is Recompute.NONE]
+            if able and eases:
+                yield from _lightest(search, plan, able, eases, chains, fleet)
+
+
+def _lightest(
+    search: PlanSearch,
+    plan: Plan,
+    ways: Sequence[tuple[PipelineSchedule, int]],
+    kinds: Sequence[tuple[Recompute, int]],
+    chains: Mapping[Recompute, LayerChain],
+    fleet: Fleet,
+) -> Iterator[PlanEstimate]:
+    """Yield the estimate of the plan of these schedules and kinds of recompute that holds least, if there is one."""
+    shape = search.divided.shape
+    flight = {way: in_flight(0, plan.pipeline, plan.micro_batches, way[1], way[0]) for way in ways}
+    schedule, virtual = min(flight, key=flight.__getitem__)
+    recompute, count = max(kinds, key=lambda one: (_EASES.index(one[0]), one[1] or shape.layers))
+    one = replace(
+        plan, schedule=schedule, virtual=virtual, recompute=recompute, recompute_layers=min(count, shape.layers)
+    )
+    if not schedule.folds:
         layers = len(search.divided.workload.order)
         if shape.branches and plan.pipeline > 1:
             one = replace(one, assignment=tuple(layer * plan.pipeline // layers for layer in range(layers)))
         elif plan.pipeline > shape.layers:  # embedding and head are stages of their own
             more = plan.pipeline - shape.layers
             one = replace(one, stages=(*(0,) * (more > 1), *(1,) * shape.layers, 0))
-        try:
-            yield search.divided.estimated(one, chains[recompute], fleet)
-        except BadInput:
-            continue
+    with suppress(BadInput):
+        yield search.divided.estimated(one, chains[recompute], fleet)
 
 
 def _remedies(workload: Workload, inventory: Inventory, space: PlanSpace) -> Iterator[Remedy]:

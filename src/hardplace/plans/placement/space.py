@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hardplace.errors import BadInput
-from hardplace.plans.plan import Plan
-from hardplace.workload.types import OperatorKind, Workload
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.workload.types import OperatorKind, Recompute, Workload
 
 HEADROOM = 0.05  # of a device's memory that plans keep free unless asked otherwise (judged; its interval is wider)
 NUMERICS = (
@@ -47,6 +47,9 @@ SEARCHED = (
     "recompute",
     "recompute_layers",
 )
+
+
+_FOLDED = {"virtual": 2, "recompute": Recompute.NONE, "recompute_layers": 0, "offload_layers": 0}  # of V schedules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,11 @@ class PlanSpace:
     def of(self, name: str, usual: Sequence[Any]) -> tuple[Any, ...]:
         """Return the values of a dimension: the fixed ones, else the usual ones."""
         return tuple(self.fixed.get(name, usual))
+
+    @property
+    def schedules(self) -> tuple[PipelineSchedule, ...]:
+        """Return the schedules of pipelines: those asked for, else all but the V-shaped ones."""
+        return self.of("schedule", [one for one in PipelineSchedule if not one.folds])
 
     def bases(self) -> list[Plan]:
         """Return plans of degree 1 for every combination of what changes numerics or is usually fixed."""
@@ -156,6 +164,11 @@ def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
         if values and not any(value >= 1 and size % value == 0 for value in values):
             listed = ",".join(map(str, values))
             raise BadInput("fixed", f"{name}={listed}", f"a divisor of {what.format(f'{size:,}')}")
+    if all(one.folds for one in space.schedules):
+        for name, needed in _FOLDED.items():
+            if needed not in (values := space.fixed.get(name, (needed,))):
+                listed = ",".join(map(str, values))
+                raise BadInput("fixed", f"{name}={listed}", f"{needed} with schedule {space.schedules[0]}")
     for name in ("virtual", "recompute_layers", "offload_layers"):
         if (values := space.fixed.get(name, ())) and min(values) > shape.layers:
             listed = ",".join(map(str, values))

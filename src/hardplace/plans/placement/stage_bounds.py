@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.ndtypes import Bools, Floats, Ints
-from hardplace.plans.pipeline import forwards_left
+from hardplace.plans.pipeline import forwards_left, loops_of, turn_hops, weights_left
 from hardplace.plans.placement.hops import Hops
 from hardplace.plans.placement.stages import LayerVariants, Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.v_orders import v_turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class OutsideBounds:
     Attributes:
         down_s: Forward passes before the cut, of the first chunk of each stage.
         up_s: Backward passes before the cut, of the first chunk of each stage.
-        above_s: Backward passes after the cut, of the last chunk of each stage.
+        above_s: Backward passes after the cut, of the last chunk of each stage; in a V before it.
         turn_s: Forward passes of the whole model, in seconds.
     """
 
@@ -41,7 +42,11 @@ def around(parts: list[LayerVariants], plan: Plan) -> OutsideBounds:
     every = [layers.seconds for one in parts for layers in one.run(plan)]
     least = np.min(every, axis=0)
     forward = least[0]
-    back = least[1] + (0.0 if plan.schedule is PipelineSchedule.ZERO_BUBBLE else least[2])
+    back = least[1] + (0.0 if plan.schedule.apart else least[2])
+    if plan.schedule.folds:
+        first = ~np.array(chain.second)
+        down_s, up_s, above_s = (cuts.members @ one for one in (forward * first, back * first, back * ~first))
+        return OutsideBounds(down_s=down_s, up_s=up_s, above_s=above_s, turn_s=float(forward.sum()))
     if plan.virtual == 1:
         before_f, before_b = cuts.members @ forward, cuts.members @ back
         return OutsideBounds(
@@ -134,18 +139,26 @@ def last_passes(stages: Stages, plan: Plan, chosen: Ints, stage: int, near: Outs
     forward, backward, weight = stages.seconds[:, :, chosen]
     low, high = stages.low[chosen], stages.high[chosen]
     hop_s = hops.of_stages(stage, low, high)
-    times, apart = plan.micro_batches, plan.schedule is PipelineSchedule.ZERO_BUBBLE
-    late = min(times, stage + 1) if apart else 0  # weight gradients that follow the last backward pass
-    weight_s = weight.sum(axis=0)
-    back_s = times * backward.sum(axis=0) + (times - late) * weight_s
+    times, schedule = plan.micro_batches, plan.schedule
+    late = np.array(weights_left(stage, plan.pipeline, times, plan.virtual, schedule), dtype=np.float64)
+    rest_s = late @ weight
+    back_s = times * backward.sum(axis=0) + (times - late) @ weight
     least_s = near.down_s[low] + stage * hop_s + times * forward.sum(axis=0) + back_s
     if plan.pipeline > 1:
         left = np.array(_forwards_left(plan, stage), dtype=np.float64)
-        turn = near.turn_s + (plan.pipeline * plan.virtual - 1) * hop_s
-        above = near.above_s[high] + (plan.pipeline - 1 - stage) * hop_s
+        turn = near.turn_s + turn_hops(plan.pipeline, plan.virtual, schedule) * hop_s
+        if schedule.folds:
+            above = near.above_s[low] + stage * hop_s
+        else:
+            above = near.above_s[high] + (plan.pipeline - 1 - stage) * hop_s
         least_s = np.maximum(least_s, turn + above + left @ forward + back_s)
-    up_s = backward[0] if apart else backward[0] + weight[0]
-    return LastPasses(low=low, high=high, least_s=least_s, up_s=up_s, rest_s=late * weight_s, hop_s=hop_s)
+    if schedule.folds:
+        loops, rest = loops_of(v_turns(plan.pipeline, times, schedule)[stage].apart, times)
+        whole_s = near.turn_s + near.up_s[-1] + near.above_s[-1] + 2 * turn_hops(plan.pipeline, 2, schedule) * hop_s
+        down_s, up_s = near.down_s[low] + stage * hop_s, near.up_s[low] + stage * hop_s
+        least_s = np.maximum(least_s, down_s + loops * (whole_s - down_s - up_s) + rest * backward[0])
+    up_s = backward[0] if schedule.apart else backward[0] + weight[0]
+    return LastPasses(low=low, high=high, least_s=least_s, up_s=up_s, rest_s=rest_s, hop_s=hop_s)
 
 
 def _forwards_left(plan: Plan, stage: int) -> tuple[int, ...]:
@@ -153,7 +166,7 @@ def _forwards_left(plan: Plan, stage: int) -> tuple[int, ...]:
     a stage's first backward pass: of GPipe all but its own."""
     if plan.schedule is PipelineSchedule.GPIPE:
         return (plan.micro_batches - 1,)
-    return forwards_left(stage, plan.pipeline, plan.micro_batches, plan.virtual)
+    return forwards_left(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
 
 
 def step_bounds(passes: Sequence[LastPasses], cuts: int) -> list[Floats]:

@@ -143,12 +143,21 @@ class Stages:
 
     def _chunks(self) -> Floats:
         """Return seconds of every stage, (forward, backward, weight gradient; chunks; stages)."""
+        if self.parts.chain.second:
+            return self._by_side(self.parts.recomputed.seconds.T).transpose(2, 0, 1)
         again, plain = self.parts.recomputed.seconds, self.parts.plain.seconds
         found = [
             [self._split(again[side], plain[side], low, high, self._start) for side in range(3)]
             for low, high in self._chunk_cuts()
         ]
         return np.asarray(np.array(found).transpose(1, 0, 2))
+
+    def _by_side(self, each: Floats) -> Floats:
+        """Return sums over the layers of every stage's two chunks in a V, (chunks, stages, columns); each: columns of a
+        layer, (layers, columns)."""
+        second = np.array(self.parts.chain.second)[:, None]
+        before = [self.parts.cuts.members @ (each * side) for side in (~second, second)]
+        return np.array([one[self.high] - one[self.low] for one in before])
 
     def _chunk_cuts(self) -> Iterator[tuple[Ints, Ints]]:
         """Yield the cuts before and after each chunk of every stage."""
@@ -163,14 +172,22 @@ class Stages:
 
     def _kept_again(self) -> Floats:
         """Return the bytes of activations that the layers of each stage count although another of their chunk does
-        (`plans.estimate.kept_again`)."""
+        (`plans.chunks.kept_again`)."""
         kept, layers = self.parts.chain.kept, self.parts.cuts.members.shape[1]
         sizes = np.array([one.bytes for one in kept])
         again, plain = (often([getattr(one, name) for one in kept], layers).T for name in ("layers", "plain"))
         found = np.zeros(len(self.low))
+        if self.parts.chain.second:
+            return np.asarray(self._kept_by_side().sum(axis=0))
         for low, high in self._chunk_cuts() if kept else ():
             found += np.maximum(0.0, self._split(again, plain, low, high, self._start) - 1.0) @ sizes
         return found
+
+    def _kept_by_side(self) -> Floats:
+        """Return the same of each chunk in a V, (chunks, stages)."""
+        kept, layers = self.parts.chain.kept, self.parts.cuts.members.shape[1]
+        sizes = np.array([one.bytes for one in kept])
+        return np.asarray(np.maximum(0.0, self._by_side(often([one.layers for one in kept], layers).T) - 1.0) @ sizes)
 
     def _held(self) -> StageContents:
         """Return what the stages hold, arrays in the place of numbers."""
@@ -202,7 +219,11 @@ class Stages:
             "largest_trained_parameters": largest(slice(2)),
             "largest_packed_bytes": largest(slice(4, 6)),
             "boundary_bytes": outputs[self._first()],
+            "second_saved_bytes": np.zeros(len(self.low)),
         }
+        if self.parts.chain.second:
+            saved = self._by_side(again.saved_bytes[:, None])[1, :, 0]
+            held["second_saved_bytes"] = saved - self._kept_by_side()[1]
         return StageContents(**cast(Any, held))
 
     def _first(self) -> Ints:
@@ -239,8 +260,10 @@ class Stages:
             right &= (self.low >= start) & (self.low <= stop)
         if not last:
             right &= (self.high >= start) & (self.high <= stop)
-        bare = (first and chain.before) or (last and chain.after)
-        return np.flatnonzero(right & (self.inner >= self.virtual - (1 if bare else 0)))
+        bare = int(bool((first and chain.before) or (last and chain.after)))
+        if first and chain.second and any(chain.second[: len(chain.before)]):
+            bare = 2  # embedding and head, a chunk each
+        return np.flatnonzero(right & (self.inner >= self.virtual - bare))
 
     def fits(self, plan: Plan, stage: int, chosen: Ints) -> npt.NDArray[np.bool_]:
         """Return which of the chosen stages fit the device as the stage-th of the pipeline."""

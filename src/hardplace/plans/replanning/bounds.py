@@ -14,12 +14,13 @@ import numpy as np
 from hardplace.cost.layers.work import LayerWork
 from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.chain import LayerChain
-from hardplace.plans.estimate import held, kept_again
+from hardplace.plans.chunks import held, kept_again
 from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import StageContents
 from hardplace.plans.pipeline import Pipelined, least, pipelined
 from hardplace.plans.placement.degree_bounds import LightestLayer, lightest_of
-from hardplace.plans.plan import PipelineSchedule, Plan, stage_layers
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.stage_sizes import stage_layers
 from hardplace.plans.timing import Known, layer_seconds
 from hardplace.workload.weights import WeightSizes, surplus
 
@@ -53,7 +54,7 @@ class StageCuts:
         """Return where every chunk begins and ends, shape (stages, chunks + 1); what always comes first is in the
         first.
 
-        Short chunks are a stage's first ones, of the last stage its last ones (`plans.chain.chunk_layers`).
+        Short chunks are a stage's first ones, of the last stage its last ones (`plans.stage_sizes.chunk_layers`).
         """
         low, high = self.edges[:-1, None], self.edges[1:, None]
         start, end = np.maximum(low, self.first), np.minimum(high, self.last)
@@ -169,7 +170,7 @@ def bounds(kind: RunBounds, degrees: Ints, cuts: WaysToCut) -> Floats:
         cuts: The ways to cut the model.
     """
     pipelines = np.unique(degrees[:, 0])
-    apart = kind.plan.schedule is PipelineSchedule.ZERO_BUBBLE
+    apart = kind.plan.schedule.apart
     count = len(kind.chain.layers)
     inner = np.diff(kind.before_s, axis=1)[:2].sum(axis=0)[kind.chain.inner]
     layer_s = float(inner.min()) if count else 0.0

@@ -180,6 +180,8 @@ def _same(one: PlanEstimate, other: PlanEstimate) -> bool:
 
 
 def _check(running: Plan, before: Node, change: Change) -> None:
+    if running.schedule.folds:
+        raise BadInput("schedule", running.schedule, "1f1b, gpipe or zero-bubble: V-shaped ones are not replanned")
     strange = sorted(one for one in change.lost if not 0 <= one < running.devices)
     if strange:
         raise BadInput("lost", strange[0], f"a device of the running plan, 0 to {running.devices - 1}")
