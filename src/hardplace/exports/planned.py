@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardplace.cost.one_chip.described_timer import DescribedDevice
+from hardplace.cost.one_chip.described_device import DescribedDevice
 from hardplace.errors import BadInput
 from hardplace.exports.architecture import architecture_of
 from hardplace.exports.facts import facts_of

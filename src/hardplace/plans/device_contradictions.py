@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hardplace.cost.layers.software import ON_ARRAYS, Dispatcher, Graphs, on_arrays_of
-from hardplace.cost.one_chip.described_timer import DescribedDevice
+from hardplace.cost.one_chip.described_device import DescribedDevice
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.plans.plan import Format, Plan

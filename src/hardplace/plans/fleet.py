@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hardplace.cost.collectives import Ring
-from hardplace.cost.one_chip.described_timer import DescribedDevice
+from hardplace.cost.one_chip.described_device import DescribedDevice
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node, node_names

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from hardplace.cost.one_chip.described_timer import described_device
 from hardplace.described.reading import is_description
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import node as node_named
@@ -43,7 +42,7 @@ def inventory_of(names: Sequence[str], devices: int | None, nodes: Sequence[str]
             raise BadInput("device", text, "a number of devices with one kind, or NAME:COUNT with each of several")
         if devices is not None and devices < 1:
             raise BadInput("devices", devices, "a whole number from 1")
-        chip = described_device(name) if is_description(name) else find(name)
+        chip = _described(name) if is_description(name) else find(name)
         named = [node_with(one, name, chip) for one in named]
         own = [one for one in named if one.device == chip.name]
         found.append((chip, own[0] if own else node_of(chip.name), int(number) if colon else devices or 0))
@@ -52,6 +51,12 @@ def inventory_of(names: Sequence[str], devices: int | None, nodes: Sequence[str]
             others = ", ".join(chip.name for chip, _, _ in found)
             raise BadInput("node", f"{one.name}: has {one.device}", f"a node of {others}")
     return found
+
+
+def _described(name: str) -> PlanDevice:
+    from hardplace.cost.one_chip.described_timer import described_device  # its mappings are of no use to other devices
+
+    return described_device(name)
 
 
 def node_with(node: Node, name: str, chip: PlanDevice) -> Node:

@@ -20,7 +20,7 @@ from hardplace.cost.layers.software import (
     Graphs,
     on_arrays_of,
 )
-from hardplace.cost.one_chip.described_timer import DescribedDevice, DescribedTimer
+from hardplace.cost.one_chip.described_device import DescribedDevice
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
 from hardplace.plans.anchors import VERSION, Anchor
@@ -198,6 +198,8 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
 
 def _on_description(chip: DescribedDevice, plan: Plan) -> StepPricer:
     """Return what prices work on a described accelerator, in the one format that its memory holds."""
+    from hardplace.cost.one_chip.described_timer import DescribedTimer  # its mappings are of no use to other devices
+
     if str(plan.precision) not in chip.dtypes:
         able = [str(one) for one in Format if str(one) in chip.dtypes]
         held = chip.chip.dtype

@@ -1,4 +1,4 @@
-"""A described accelerator as a device of a plan: what it can hold, and a Timer of its kernels."""
+"""A described accelerator as a device of a plan: read from its file, and a Timer of its kernels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from hardplace.answers import Infeasible
 from hardplace.cost.layers.timer import Timer
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
+from hardplace.cost.one_chip.described_device import DescribedDevice
 from hardplace.cost.one_chip.described_kernels import DescribedChip, described_chip
 from hardplace.described.layers import LayerShape, elementwise, product, softmax
 from hardplace.described.tiling import tiled
@@ -17,35 +18,8 @@ from hardplace.described.types import INPUT, OUTPUT
 from hardplace.errors import BadInput
 from hardplace.ndtypes import Floats, Ints
 
-_DTYPES = {1: ("int8",), 2: ("bf16", "fp16"), 4: ("tf32", "fp32")}  # by bytes of an element of the inputs
 _BACKWARD = 2  # products of a backward pass for each of the forward's
 _MOST_ELEMENTS = 2**30  # of one element-wise layer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedDevice:
-    """A described accelerator where plans name a device.
-
-    Attributes:
-        name: Name.
-        title: Full name.
-        vendor: Vendor: none.
-        chip: What prices its operators.
-        memory_bytes: Capacity of its memory.
-        host_bandwidth_bytes_per_s: Of the link to the host; None: not said.
-    """
-
-    name: str
-    title: str
-    vendor: str
-    chip: DescribedChip
-    memory_bytes: float
-    host_bandwidth_bytes_per_s: float | None = None
-
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        """Return the types of operand that products are of, by the bytes of an element of the inputs."""
-        return _DTYPES.get(self.chip.description.backing.element_bytes[INPUT], ())
 
 
 def described_device(name: str) -> DescribedDevice:
