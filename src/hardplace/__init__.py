@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         shapes,
         share,
         split,
+        stages,
         tables,
         trace,
     )
@@ -74,6 +75,7 @@ __all__ = [
     "shapes",
     "share",
     "split",
+    "stages",
     "tables",
     "trace",
 ]

@@ -18,10 +18,11 @@ from hardplace.api.layer_schedules import schedule
 from hardplace.api.plans import estimate, export, place, plan_file, plan_frontier, replan
 from hardplace.api.saved import read
 from hardplace.api.sources import devices, load, models, trace
+from hardplace.api.stage_chips import stages
 from hardplace.api.strategies import compare
 
 __all__ = [
     "answered", "audit", "codesign", "compare", "describe", "devices", "estimate", "export", "frontier", "load",
     "models", "operators", "place", "plain", "plan_file", "plan_frontier", "read", "replan", "schedule", "search",
-    "shapes", "share", "split", "tables", "trace",
+    "shapes", "share", "split", "stages", "tables", "trace",
 ]  # fmt: skip

@@ -28,7 +28,7 @@ def read(path: str | os.PathLike[str]) -> Answer:
     from hardplace.described.answer import DescribedAccelerator
     from hardplace.described.parameters import ParameterResult
     from hardplace.design.exact.layer_schedule import LayerScheduleResult
-    from hardplace.design.results import DesignResult, ParetoResult, SharedResult
+    from hardplace.design.results import DesignResult, ParetoResult, SharedResult, StagesResult
     from hardplace.design.strategies.types import Comparison
     from hardplace.graph_split.answer import SplitResult
     from hardplace.graph_split.table_answer import TablesResult
@@ -44,6 +44,6 @@ def read(path: str | os.PathLike[str]) -> Answer:
     kinds = (
         Audit, Comparison, DescribedAccelerator, DesignResult, Infeasible, LayerScheduleResult, OperatorEstimate,
         ParameterResult, ParetoResult, PlacementResult, PlanEstimate, PlanFrontier, PlanInfeasible, Ranking,
-        ReplanResult, ShapeDesignResult, SharedResult, SplitResult, TablesResult,
+        ReplanResult, ShapeDesignResult, SharedResult, SplitResult, StagesResult, TablesResult,
     )  # fmt: skip
     return read_answer(Path(path), {kind.__name__: kind for kind in kinds})

@@ -34,6 +34,7 @@ class Stop(StrEnum):
     GAP = "gap reached"
     OPTIMAL = "optimal"
     SCHEDULES = "schedule solver stopped"  # the rest of the gap is that of the best candidate's own schedules
+    RELAXED = "bound as close as it gets"  # the rest of the gap is that of what the bound leaves out
     SECONDS = "time limit"
     EVALUATIONS = "evaluations spent"
     INTERRUPTED = "interrupted"

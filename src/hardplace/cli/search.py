@@ -67,11 +67,13 @@ if TYPE_CHECKING:
 @options.as_json
 @click.option("--exhaustive", is_flag=True, help="Evaluate every candidate of a small space exactly.")
 @click.option("--evaluations", type=click.IntRange(min=1), help="Stop after this many exact evaluations.")
+@click.option("--per-stage", is_flag=True, help="A chip of its own for each stage: two kinds at most.")
 @asking_options
 @shape_options
 @where_options
 def search(
     *,
+    per_stage: bool,
     asking: Asking,
     shaping: Shaping,
     where: Where,
@@ -124,6 +126,15 @@ def search(
         )
     ends = StoppingRule(gap=gap, limit_s=limit_s, start_s=start_s, evaluations=evaluations, exhaustive=exhaustive)
     folders.check_writable(out)
+    if per_stage:
+        from hardplace.cli import search_stages
+
+        goal = goal_arguments(asking)
+        search_stages.check(models, ends, where, goal, shapes=shaping.shapes)
+        check_alone(shaping)
+        progress = partial(_progress_bar, ends.gap)
+        search_stages.run(models[0], chosen, goal["objectives"][0], ends, out, progress, as_json=as_json)
+        return
     if shaping.shapes:
         del chosen["ideal"]  # that search has ideal kernels alone
         _with_shapes(models, chosen, asking, shaping, ends, out, where, as_json)

@@ -8,12 +8,14 @@ from typing import ClassVar
 from hardplace.answers import Answer
 from hardplace.branch_and_bound.types import Progress, Stop
 from hardplace.certificate import Certificate, gap_of
+from hardplace.design.partition.types import PipelinePartition
 from hardplace.design.types import (
     Baseline,
     Cloud,
     Evaluation,
     ExistingChip,
     PlanChoices,
+    PlanFamily,
     RefinementLevel,
     Sensitivity,
 )
@@ -261,3 +263,81 @@ class SharedResult(ScoredAnswer):
     def score_unit(self) -> str:
         """See ScoredAnswer."""
         return f"{self.combine} of shares of each model's own best"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOnChip:
+    """A pipeline stage on its chip.
+
+    Attributes:
+        stage: Number of the stage, from 1 at the input.
+        chip: Index of the chip among the answer's.
+        layers: Number of its layers.
+        load_s: Seconds of a micro-batch, with transfers.
+        memory_bytes: Memory of a device.
+        capacity_bytes: Memory that the chip has.
+        end_s: Gradient reduction and optimizer step of a batch.
+    """
+
+    stage: int
+    chip: int
+    layers: int
+    load_s: float
+    memory_bytes: float
+    capacity_bytes: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class StagesResult(ScoredAnswer):
+    """One kind of chip or two for the stages of a pipeline; no plan with any chip for any stage exceeds `bound`.
+
+    Attributes:
+        model: Name of the model.
+        objective: What was made as large as possible.
+        unit: Unit of the objective.
+        devices: Number of devices.
+        batch_samples: Samples of the global batch.
+        chips: The chips, one or two; the plan's memory is that of each.
+        tdp_w: Thermal design power of each in W; empty where nothing asks for it.
+        family: The family of the plan; its memory is that of the chip with most.
+        placement: Stages from input to loss, and the time of a batch.
+        stages: Which stage is on which chip.
+        samples_per_s: Throughput reached.
+        one_kind: The best single chip with its plan.
+        one_kind_score: What it reaches of the objective.
+        one_kind_bound: Upper bound on the score of every single chip and plan.
+        stages_bound: Upper bound on the score of every plan of two stages or more, whatever chip each is on.
+        chips_in_space: Number of chips of the space.
+        exact_evaluations: Number of exact evaluations.
+    """
+
+    model: str
+    objective: str
+    unit: str
+    devices: int
+    batch_samples: int
+    chips: tuple[Accelerator, ...]
+    tdp_w: tuple[float, ...]
+    family: PlanFamily
+    placement: PipelinePartition
+    stages: tuple[StageOnChip, ...]
+    samples_per_s: float
+    one_kind: Evaluation
+    one_kind_score: float
+    one_kind_bound: float
+    stages_bound: float
+    chips_in_space: int
+    exact_evaluations: int
+
+    ROWS: ClassVar[str] = "stages"
+
+    @property
+    def gain(self) -> float:
+        """Return by what share two kinds of chip are better than the best one; 0 where one is the answer."""
+        return self.score / self.one_kind_score - 1.0
+
+    @property
+    def score_unit(self) -> str:
+        """See ScoredAnswer."""
+        return self.unit

@@ -29,6 +29,7 @@ VIEWS = {
     "DesignResult": AnswerView("terminal", "show"),
     "ParetoResult": AnswerView("frontier_and_fleet", "show_frontier", "frontier_page"),
     "SharedResult": AnswerView("frontier_and_fleet", "show_shared", "shared_page"),
+    "StagesResult": AnswerView("stage_chips", "show_stages", "stages_page"),
     "Comparison": AnswerView("compare", "show", "page"),
     "ShapeDesignResult": AnswerView("joint", "show"),
     "PlacementResult": AnswerView("placed", "show_placed", "page"),

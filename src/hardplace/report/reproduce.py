@@ -21,6 +21,7 @@ _CALLS = {
     "DesignResult": "search",
     "ParetoResult": "frontier",
     "SharedResult": "share",
+    "StagesResult": "stages",
     "Comparison": "compare",
     "PlacementResult": "place",
     "PlanFrontier": "plan_frontier",

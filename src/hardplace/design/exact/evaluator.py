@@ -75,20 +75,28 @@ class InProcess:
     def evaluate(self, job: Job) -> Outcome:
         """Return the best plan of the job's family on its chip, or what every plan lacks."""
         task, family = self.tasks[job.model], job.family
-        setting = on_chip(task.setting, job.chip)
+        setting, kernels, layers = on_chip(task.setting, job.chip), self._laid_out(job), self.schedules(job)
+        choices = replications(setting, family.tensor_parallel, setting.batch_samples // family.micro_batch)
+        return evaluate(task.workload, setting, kernels.shard, job.chip, family, layers, choices, job.max_stages)
+
+    def schedules(self, job: Job) -> tuple[LayerSchedule, ...]:
+        """Return the schedules of the distinct layers on the job's chip, whatever plan of its family they are in."""
+        # Families that differ in memory or recompute share schedules: 20 s of 45 s on a chip that is compared with.
+        family = job.family
+        key = (job.model, replace(job.chip, memory_bytes=0.0), family.micro_batch, family.tensor_parallel)
+        if key not in self._schedules:
+            setting = on_chip(self.tasks[job.model].setting, job.chip)
+            self._schedules[key] = self._laid_out(job).schedules(chips_of(job.chip), setting, self._solve)
+        return self._schedules[key]
+
+    def _laid_out(self, job: Job) -> LayerKernels:
+        """Return the kernels of the job's model at the micro-batch and tensor-parallel degree of its family."""
+        task, family = self.tasks[job.model], job.family
         group = (job.model, family.micro_batch, family.tensor_parallel)
         if group not in self._kernels:
             shard = tensor_parallel(task.workload, family.tensor_parallel)
             self._kernels[group] = kernels_of(shard, family.micro_batch, task.setting)
-        kernels = self._kernels[group]
-        # Families that differ in memory or recompute share schedules: 20 s of 45 s on a chip that is compared with.
-        key = (job.model, replace(job.chip, memory_bytes=0.0), family.micro_batch, family.tensor_parallel)
-        if key not in self._schedules:
-            self._schedules[key] = kernels.schedules(chips_of(job.chip), setting, self._solve)
-        choices = replications(setting, family.tensor_parallel, setting.batch_samples // family.micro_batch)
-        layers = self._schedules[key]
-        shard = kernels.shard
-        return evaluate(task.workload, setting, shard, job.chip, family, layers, choices, job.max_stages)
+        return self._kernels[group]
 
     def _solve(self, problem: ScheduleProblem) -> Schedule:
         limit_s = None if self.work else 0.0

@@ -208,7 +208,7 @@ def _plan(
         value = _bottlenecks(case, fronts, stage, groups, at, _row(problem, case, at, stage, allowed))
         following = int(np.argmin(value)) if first is None or stage < count else first
         ends.append(float(ends_s(case, which, count, at)[following]))
-        found.append(_stage(problem, case, which, at, following, stage, ends[-1]))
+        found.append(stage_of(problem, case, which, at, following, stage, ends[-1]))
         groups -= int(case.sums.tensor_parallel[at, following])
         at = following
     bottleneck_s = max(one.load_s for one in found)
@@ -232,7 +232,7 @@ def _row(problem: PartitionProblem, case: PartitionCase, start: int, stage: int,
     return np.where(allowed[start] & (memory <= problem.memory_bytes), costs.at(stage)[start], np.inf)
 
 
-def _stage(
+def stage_of(
     problem: PartitionProblem, case: PartitionCase, which: int, start: int, end: int, stage: int, end_s: float
 ) -> Stage:
     """Return a stage; end_s: what it adds at the end of a batch, its reduction and its optimizer step."""

@@ -1,0 +1,68 @@
+"""`hardplace search --per-stage`: chips of their own for the stages of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hardplace.cli import folders
+from hardplace.cli.app import INFEASIBLE
+from hardplace.cli.printing import give, say, say_json, say_written
+from hardplace.errors import BadInput
+
+if TYPE_CHECKING:
+    from hardplace.branch_and_bound.types import StoppingRule
+    from hardplace.cli.working import Where
+
+
+def check(models: tuple[str, ...], ends: StoppingRule, where: Where, goal: dict[str, Any], *, shapes: bool) -> None:
+    """Raise BadInput for what does not go with --per-stage, by name."""
+    from hardplace.cli.goal import Asking, goal_arguments
+    from hardplace.design.goals import Objective
+    from hardplace.design.stage_chips.answer import OBJECTIVES
+
+    if shapes:
+        raise BadInput("--per-stage: not beside --shapes; expected one of both")
+    if len(models) > 1:
+        raise BadInput(f"--per-stage: {len(models)} models: expected one")
+    if where.workers > 1 or where.scheduler is not None:
+        raise BadInput("--per-stage: not beside --workers, --scheduler: expected one process")
+    if ends.evaluations is not None or ends.exhaustive:
+        raise BadInput("--per-stage: not beside --evaluations, --exhaustive: expected --seconds, or none of them")
+    if where.fresh:
+        raise BadInput("--per-stage: not beside --fresh: it keeps no journal")
+    if len(goal["objectives"]) > 1:
+        raise BadInput(f"--per-stage: not beside --pareto: expected --objective {' or '.join(OBJECTIVES)}")
+    if {**goal, "objectives": ()} != {**goal_arguments(Asking()), "objectives": ()}:
+        raise BadInput("--per-stage: not beside --combine, --weights, --fleet: expected one model")
+    (name,) = goal["objectives"]
+    if name in list(Objective) and Objective(name) not in OBJECTIVES:
+        raise BadInput(f"--per-stage: objective {name}: expected {' or '.join(OBJECTIVES)}")
+
+
+def run(
+    model: str, chosen: dict[str, Any], objective: str, ends: StoppingRule, out: Path | None,
+    progress: Callable[[], Any], *, as_json: bool,
+) -> None:  # fmt: skip
+    """Search the chips of one model's stages; print, and write the folder."""
+    from hardplace import api
+    from hardplace.answers import Infeasible
+    from hardplace.files import write_text
+    from hardplace.report.stage_chips import show_stages, stages_page
+    from hardplace.report.terminal import infeasible_line
+
+    with progress() as report:
+        found = api.stages(model, objective=objective, gap=ends.gap, seconds=ends.limit_s, progress=report, **chosen)
+    if isinstance(found, Infeasible):
+        say(f"infeasible: {model}: {infeasible_line(found)}", err=True)
+        raise SystemExit(INFEASIBLE)
+
+    def keep() -> None:
+        folder = folders.folder_of(found.model, out, verb="search-stages")
+        found.save(folder / "stages.json")
+        write_text(folder / "page.html", stages_page(found, folders.command(), "stages.json"))
+        if not as_json:
+            say_written(f"{folder / 'stages.json'}, {folder / 'page.html'} (open it in a browser)")
+
+    give(lambda: say_json(found.envelope()) if as_json else show_stages(found), keep)
