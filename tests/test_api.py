@@ -91,6 +91,7 @@ def answers(placed, tmp_path_factory):
         "no chip": hp.search("opt-350m", **chip | {"limits": {"area": 0.5}}),
         "frontier": hp.frontier("opt-350m", gap=0.5, **chip),
         "share": hp.share(["opt-350m", "bert-large"], gap=0.5, **chip),
+        "stages": hp.stages("opt-350m", gap=0.5, **chip),
         "compare": hp.compare("opt-350m", "random", limits={"area": 10.0}, devices=8, batch=32, evaluations=1, gap=0.5),
         "codesign": hp.codesign("gpt3-2.7b", within=0.005, freeze=("vocab", "layers", "hidden"), gap=0.5, **chip),
         "split": hp.split(ROOT / "examples/split/inception-block.json", ("cpu", "gpu:8GiB"), seconds=2),

@@ -110,9 +110,9 @@ def test_one_kind_is_never_better_than_the_answer() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"goal": Goal(objectives=(Objective.ENERGY,))}, "objective energy"),
-        ({"goal": Goal(objectives=(Objective.THROUGHPUT, Objective.TDP))}, "objective throughput, tdp"),
-        ({"step": 1.0}, "limit on the step"),
+        ({"goal": Goal(objectives=(Objective.ENERGY,))}, "objective: energy"),
+        ({"goal": Goal(objectives=(Objective.THROUGHPUT, Objective.TDP))}, "objective: throughput, tdp"),
+        ({"step": 1.0}, "limits: step"),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(changed: dict[str, object], said: str) -> None:

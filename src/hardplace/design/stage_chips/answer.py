@@ -41,12 +41,12 @@ _LEAST_GAIN = 1e-6  # relative, below which a second kind of chip is none
 def check_asked(question: Question) -> None:
     """Raise BadInput for a question that chips of their own for stages have no answer to."""
     if len(question.workloads) > 1:
-        raise BadInput("per_stage", f"{len(question.workloads)} models", "one")
+        raise BadInput("model", f"{len(question.workloads)} of them", "one, for chips per stage")
     names = ", ".join(question.goal.objectives)
     if len(question.goal.objectives) > 1 or question.goal.objectives[0] not in OBJECTIVES:
-        raise BadInput("per_stage", f"objective {names}", " or ".join(OBJECTIVES))
+        raise BadInput("objective", f"{names} with chips per stage", " or ".join(OBJECTIVES))
     if question.budget.step_s is not None:
-        raise BadInput("per_stage", "a limit on the step", "limits on area, tdp, price and memory")
+        raise BadInput("limits", "step with chips per stage", "area, tdp, price or memory")
 
 
 def stage_chips(
