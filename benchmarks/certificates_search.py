@@ -1,10 +1,12 @@
 """Random small questions of `search` against every chip with every plan family evaluated one by one.
 
     python benchmarks/certificates_search.py 300 --seed 0
+    python benchmarks/certificates_search.py 100 --fronts
 
 One chip or a fleet, one objective or a frontier, limits, memories that not every model fits. The oracle
 (`tests/search_questions.py`) prunes nothing, but prices a chip with the package's own model of cost: it is the search
-and its certificate that are tried. Prints a line for each violation and how many there were; exit code 1 if any.
+and its certificate that are tried. `--fronts`: only fronts of the throughput and costs of chips, with list schedules.
+Prints a line for each violation and how many there were; exit code 1 if any.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ from hardplace.design.goals import Combine, Goal, Objective
 from hardplace.design.question import Question
 from hardplace.design.search.explore import DesignSearch
 from hardplace.errors import BadInput
-from hardplace.hardware.settings import HBM3, with_devices
+from hardplace.hardware.settings import HBM3, as_reached, with_devices
 from hardplace.hardware.space import MemoryChoice
+from hardplace.hardware.types import PowerLimit
 from hardplace.units import GIB
 from search_questions import OPEN, exhaustive, question, small_space  # type: ignore[import-not-found]
 
@@ -79,9 +82,51 @@ def asked(random: np.random.Generator) -> Question:
     return made
 
 
-def violation(made: Question) -> str | None:
-    """Return what is wrong with the search's answer to a question; None where nothing is."""
-    every = exhaustive(made, GAP)
+def front_asked(random: np.random.Generator) -> Question:
+    """Return a random question about the front of throughput and costs of up to a hundred chips."""
+
+    def some(*values: float, most: int) -> tuple[float, ...]:
+        return tuple(sorted(random.choice(values, size=random.integers(1, most + 1), replace=False).tolist()))
+
+    stacks = int(random.choice([2, 4]))
+    axes = {
+        "tensor_cores": tuple(int(n) for n in some(1, 2, 5, 8, 16, 24, most=4)),
+        "array_rows": tuple(int(n) for n in some(64, 96, 128, most=2)),
+        "array_columns": tuple(int(n) for n in some(64, 160, most=2)),
+        "vector_cores": tuple(int(n) for n in some(4, 16, 64, most=2)),
+        "vector_lanes": tuple(int(n) for n in some(32, 64, 512, most=2)),
+        "clock_hz": some(0.9e9, 1.2e9, 1.8e9, most=2), "links_bytes_per_s": some(150e9, 450e9, most=2),
+        "memories": (MemoryChoice(kind="HBM3", stacks=stacks, bytes=16 * stacks * GIB,
+                                  bandwidth_bytes_per_s=670e9 * stacks),),
+    }  # fmt: skip
+    space = small_space(**{**OPEN, **axes})
+    beside = [Objective.TDP]
+    if random.random() < 0.5:
+        drawn = random.permutation([Objective.TDP.value, Objective.PRICE.value, Objective.AREA.value])
+        beside = [Objective(one) for one in drawn[: int(random.choice([1, 1, 1, 2]))]]
+    power = PowerLimit(node_nm=space.node_nm, dtype="bf16", memory_kind="HBM3", clock_hz=HBM3.clock_hz)
+    real = as_reached(HBM3, power) if random.random() < 0.7 else HBM3
+    made: Question = question(
+        str(random.choice(MODELS[:4])),
+        setting=replace(with_devices(real, int(random.choice([2, 4, 8]))), batch_samples=16),
+        space=space,
+        goal=Goal(objectives=(Objective.THROUGHPUT, *beside)),
+        budget={"tdp_w": float(random.choice([150.0, 400.0]))} if random.random() < 0.5 else {},
+        micro_batches=(1,),
+        recompute=(False, True),
+        tensor_parallel=(1, 2),
+    )
+    return made
+
+
+def violation(made: Question, work: float | None = None) -> str | None:
+    """Return what is wrong with the search's answer to a question; None where nothing is.
+
+    Args:
+        made: The question.
+        work: Effort of the oracle's schedules; None: to the end, 0: list schedules.
+    """
+    every = exhaustive(made, GAP) if work is None else exhaustive(made, GAP, work=work)
     points = [point for point, _ in every]
     goal = made.goal
     try:
@@ -115,11 +160,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fronts", action="store_true", help="only fronts of the throughput and costs of chips")
     options = parser.parse_args()
     wrong, start_s = 0, time.process_time()
     for number in range(options.count):
-        made = asked(np.random.default_rng((options.seed, number)))
-        said = violation(made)
+        random = np.random.default_rng((options.seed, number))
+        said = violation(front_asked(random), work=0.0) if options.fronts else violation(asked(random))
         if said is not None:
             wrong += 1
             print(f"{number}: {said}")

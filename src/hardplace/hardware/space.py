@@ -136,6 +136,16 @@ class Box:
         grids = np.meshgrid(*(np.arange(low, high) for low, high in zip(self.low, self.high, strict=True)))
         return np.stack([grid.ravel() for grid in grids])
 
+    def sampled(self, most: int) -> Ints:
+        """Return the places of at most so many of its chips, at even steps, shape (axes, chips)."""
+        # A step that has no factor in common with the number of chips meets every value of every axis.
+        step = -(-self.size // most)
+        while math.gcd(step, self.size) > 1:
+            step += 1
+        sizes = [high - low for low, high in zip(self.low, self.high, strict=True)]
+        found = np.unravel_index(np.arange(0, self.size, step), sizes)
+        return np.asarray(np.stack(found) + np.array(self.low)[:, None])
+
     def halves(self, axis: int) -> Iterator[Box]:
         """Yield the two halves along an axis of two places or more."""
         middle = (self.low[axis] + self.high[axis]) // 2

@@ -9,7 +9,7 @@ from hardplace.design.goals import Goal, Objective
 from hardplace.design.search.bands import Band
 from hardplace.design.search.candidates import BoxCandidate, ChipBlock
 from hardplace.design.search.explore import DesignSearch
-from hardplace.design.search.regions import BY_LIMITS, opened
+from hardplace.design.search.regions import OF_COSTS, opened
 from hardplace.hardware.settings import as_reached
 from hardplace.hardware.types import PowerLimit
 from search_questions import OPEN, question, small_space
@@ -25,6 +25,7 @@ SPACE = small_space(
     }
 )
 FRONT = (Objective.THROUGHPUT, Objective.TDP)
+DIVIDED = replace(OF_COSTS, banded=0, leaf=64)  # as of a space of millions of chips
 
 
 def search(*objectives: Objective) -> DesignSearch:
@@ -52,7 +53,7 @@ def test_every_chip_within_the_limits_is_in_one_part_whose_scores_hold_for_it() 
     banded = 0
     while open_:
         region = open_.pop()
-        for most, part in opened(scoring, region, lambda: None, BY_LIMITS).left:
+        for most, part in opened(scoring, region, lambda: None, DIVIDED).left:
             if isinstance(part, BoxCandidate):
                 assert part.band is not None
                 banded += part.band != region.band

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
 
 from hardplace.design.search import single as ones
-from hardplace.design.search.bands import Band
 from hardplace.design.search.blocks import alone
 from hardplace.design.search.candidates import BoxCandidate, ChipBlock
-from hardplace.design.search.regions import ALIKE, BY_LIMITS, Order, opened
+from hardplace.design.search.regions import ALIKE, BY_LIMITS, Order, alike, opened
 from hardplace.design.search.scoring import Scoring
 from hardplace.design.search.sections import Excluded
-from hardplace.hardware.space import corners
 from hardplace.ndtypes import Floats
 
 _PARTS = 8  # of which the mixes of two objectives are made
-_LIMITS = 32  # on TDP, from which a front by throughput and TDP begins
+_SURVEYED = 4096  # chips of a section from which a front of throughput and costs begins
 _LEAST = 1e-300  # a score of 0, as a logarithm
 
 
@@ -38,36 +36,39 @@ def dive(scoring: Scoring, region: BoxCandidate, check: Callable[[], None]) -> N
         _descend(scoring, replace(region, band=None), order, mix, check)  # a small box may have no chip in its band
 
 
-def dive_within(scoring: Scoring, regions: Sequence[BoxCandidate], check: Callable[[], None]) -> None:
-    """Attempt chips that promise most of the first objective within each of some limits on TDP.
+def survey(scoring: Scoring, check: Callable[[], None]) -> None:
+    """Attempt those of some chips of each section, taken at even steps, that promise most of the first score at each
+    level of the last.
 
     Args:
         scoring: What candidates are judged by; its front takes what is reached.
-        regions: The whole space in each section, with the band of its chips.
         check: Called now and then; may raise to end the search.
     """
-    bands = [region.band for region in regions if region.band is not None]
-    limits_w = np.geomspace(max(band.most_w for band in bands), min(band.over_w for band in bands), _LIMITS + 1)[:-1]
-    first = np.eye(len(scoring.goal.objectives))[0]
-    most = np.zeros((len(regions), _LIMITS))
-    for row, region in zip(most, regions, strict=True):
-        low, high = corners([region.box] * _LIMITS)
-        row[:] = scoring.vectors(scoring.known(region.section, low, high, None, [_up_to(w) for w in limits_w]))[0]
+    every, blocks = scoring.space.whole.sampled(_SURVEYED), []
+    for index, section in enumerate(scoring.sections):
         check()
-    for limit_w, row in zip(limits_w, most.T, strict=True):
-        region = regions[int(np.argmax(row))]
-        _descend(scoring, replace(region, band=_up_to(limit_w)), BY_LIMITS, first, check)
-
-
-def _up_to(limit_w: float) -> Band:
-    return Band(most_w=float(limit_w))
+        chips = scoring.space.at(every)
+        costs, _, _ = scoring.limits.costs(section, chips)
+        places = every[:, scoring.limits.within(costs) & scoring.limits.large(chips, costs)]
+        blocks.append(ChipBlock(index, places, scoring.known(index, places, places, best=True)))
+    vectors = np.concatenate([scoring.vectors(block.known) for block in blocks], axis=1)
+    owners = np.repeat(np.arange(len(blocks)), [block.places.shape[1] for block in blocks])
+    starts = np.searchsorted(owners, np.arange(len(blocks)))
+    open_ = np.flatnonzero(scoring.possible(vectors))
+    for similar in alike(open_, vectors, 1.0 + scoring.gap):
+        check()
+        best = int(similar[np.argmax(vectors[0, similar])])
+        block = blocks[owners[best]]
+        families = alone(scoring, block, best - int(starts[owners[best]]))
+        one = max(families, key=lambda each: ones.scores(scoring, each)[0])
+        if scoring.front.excess(ones.scores(scoring, one)) > scoring.gap:
+            ones.attempt(scoring, one)
 
 
 def _descend(scoring: Scoring, region: BoxCandidate, order: Order, mix: Floats, check: Callable[[], None]) -> None:
     """Attempt the chip of a box that promises most by a mix of the objectives."""
     # What is left out here is counted when the box is opened.
     uncounted = replace(scoring, limits=replace(scoring.limits, excluded=Excluded()))
-    order = replace(order, tdp=0.0)
     best: BoxCandidate | ChipBlock = region
     while isinstance(best, BoxCandidate):
         left = opened(uncounted, best, check, order, best=True).left

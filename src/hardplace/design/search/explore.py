@@ -37,10 +37,10 @@ from hardplace.design.search.candidates import (
     SearchCounts,
     SearchOutcome,
 )
-from hardplace.design.search.dives import dive, dive_within
+from hardplace.design.search.dives import dive, survey
 from hardplace.design.search.exhaustive import everything
 from hardplace.design.search.layout import ModelLayout
-from hardplace.design.search.regions import ALIKE, BY_LIMITS, opened
+from hardplace.design.search.regions import ALIKE, BY_LIMITS, OF_COSTS, opened
 from hardplace.design.search.scoring import Scoring, scores_of
 from hardplace.design.search.sections import Limits, sections
 from hardplace.design.search.several_scores import spread
@@ -159,13 +159,16 @@ class DesignSearch:
         families = self.families(candidate.section)
         if isinstance(candidate, BoxCandidate):
             if not (scoring.front.points or self.question.goal.shared):
-                dive(scoring, candidate, self.deadline.check)
-                if candidate.band is not None and self.question.goal.objectives[0] is Objective.THROUGHPUT:
-                    dive_within(scoring, [box for _, box in self._boxes()], self.deadline.check)
+                if scoring.costs_beside:
+                    if candidate.box == self.question.space.whole:
+                        survey(scoring, self.deadline.check)
+                else:
+                    dive(scoring, candidate, self.deadline.check)
             # With several objectives the front says what a chip may cost, not a limit.
-            order = BY_LIMITS if len(self.question.goal.objectives) == 1 or candidate.band is not None else ALIKE
-            result = opened(scoring, candidate, self.deadline.check, order)
+            order = BY_LIMITS if len(self.question.goal.objectives) == 1 else ALIKE
+            result = opened(scoring, candidate, self.deadline.check, OF_COSTS if scoring.costs_beside else order)
             tally.beyond += result.beyond * families
+            tally.within = max(tally.within, result.within)
             small = candidate.box.size and all(isinstance(one, ChipBlock) for _, one in result.left)
             level = Refinement.PARTS if small else Refinement.BOX
             tally.levels[level].discarded += result.hopeless * families

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -84,20 +85,100 @@ class KernelWork:
             kernels[:, start : start + len(graph)].sum(axis=1).max(axis=0, out=row)
         return most.reshape(self.layers, 2, kernels.shape[2])
 
-    def longest(self, seconds: Floats) -> Floats:
-        """Return the critical path through the kernels of each phase, shape (layers, 2, boxes), from (kernels,
-        boxes).
+    def always_whole(self, one_s: Floats, whole_s: Floats) -> Bools:
+        """Return which kernels have the whole chip in some best schedule of each box, shape (kernels, boxes): one core
+        takes at least as long as the whole chip and then all that may run beside, one after the other
+        (docs/model-search.md, "Parts").
+
+        Args:
+            one_s: Least seconds on one core, (kernels, boxes).
+            whole_s: Least seconds on the whole chip, same shape.
+        """
+        on_chip, found = self.on_tensor | self.on_vector, np.zeros(whole_s.shape, dtype=bool)
+        for start, graph in self.phases:
+            rows = slice(start, start + len(graph))
+            whole, fixed, apart = whole_s[rows], found[rows], 1.0 - ordered(graph)
+            spare = one_s[rows] - whole
+            while True:
+                grown = on_chip[rows] & (spare >= apart @ np.where(fixed, 0.0, whole))
+                if (grown == fixed).all():
+                    break
+                fixed |= grown
+        return found
+
+    def longest(self, seconds: Floats, taken: Floats) -> Floats:
+        """Return the critical path through the kernels of each phase, with all that runs between two of them.
+
+        Args:
+            seconds: Least seconds of each kernel, (kernels, boxes).
+            taken: What each kernel takes of what all share, in several ways, (ways, kernels, boxes).
+
+        Returns:
+            Seconds, shape (layers, 2, boxes).
         """
         found = np.zeros((len(self.phases), seconds.shape[1]))
         for row, (start, graph) in zip(found, self.phases, strict=True):
-            ends: list[Floats] = []
-            for place, before in enumerate(graph):
-                begin = ends[before[0]] if before else 0.0
-                for other in before[1:]:
-                    begin = np.maximum(begin, ends[other])
-                ends.append(begin + seconds[start + place])
+            pairs, members = gaps_of(graph)
+            within = np.matmul(members, taken[:, start : start + len(graph)]).max(axis=0) if pairs else members
+            ends: list[Floats] = [np.zeros(seconds.shape[1])]  # of the start, then of each kernel
+            for place, before in enumerate((*graph, ())):
+                begin = ends[0]
+                for other in before:
+                    begin = np.maximum(begin, ends[other + 1])
+                for at, after in pairs.get(place, ()):
+                    begin = np.maximum(begin, ends[after + 1] + within[at])
+                ends.append(begin + seconds[start + place] if place < len(graph) else begin)
                 np.maximum(row, ends[-1], out=row)
         return found.reshape(self.layers, 2, seconds.shape[1])
+
+
+_WIDE = 64  # kernels of a phase up to which it is looked at what lies between two of them
+
+
+def _before(graph: tuple[tuple[int, ...], ...]) -> Bools:
+    """Return whether column j ends before row i begins, shape (kernels, kernels)."""
+    before = np.zeros((len(graph), len(graph)), dtype=bool)
+    for place, own in enumerate(graph):
+        for other in own:
+            before[place] |= before[other]
+            before[place, other] = True
+    return before
+
+
+@lru_cache(maxsize=256)
+def ordered(graph: tuple[tuple[int, ...], ...]) -> Floats:
+    """Return 1 for kernels of which one precedes the other, or the same one, else 0, shape (kernels, kernels)."""
+    before = _before(graph)
+    return (before | before.T | np.eye(len(graph), dtype=bool)).astype(np.float64)
+
+
+@lru_cache(maxsize=256)
+def gaps_of(graph: tuple[tuple[int, ...], ...]) -> tuple[dict[int, list[tuple[int, int]]], Floats]:
+    """Return pairs of kernels of a phase between which several run side by side (docs/model-search.md, "Parts").
+
+    Left out are pairs between which some kernel follows or precedes all others there: it divides them into two.
+
+    Args:
+        graph: Predecessors of each kernel; -1 stands for the start, the number of kernels for the end.
+
+    Returns:
+        Of each later kernel (row, earlier kernel) of its pairs, and the kernels between, shape (rows, kernels).
+    """
+    count = len(graph)
+    before = np.concatenate([_before(graph), np.ones((1, count), dtype=bool)])
+    alike = ordered(graph) > 0.0
+    pairs: dict[int, list[tuple[int, int]]] = {}
+    rows: list[Bools] = []
+    for later in range(count + 1) if count <= _WIDE else ():
+        for earlier in (-1, *np.flatnonzero(before[later]).tolist()):
+            if earlier < 0 and later == count:
+                continue  # all kernels: their sum is known
+            between = before[later] if earlier < 0 else before[later] & before[:count, earlier]
+            inside = np.flatnonzero(between)
+            if len(inside) > 1 and not alike[np.ix_(inside, inside)].all(axis=1).any():
+                pairs.setdefault(later, []).append((len(rows), earlier))
+                rows.append(between)
+    return pairs, np.array(rows, dtype=np.float64).reshape(len(rows), count)
 
 
 def _summed(kernels: Floats, phases: Phases, layers: int) -> Floats:

@@ -213,7 +213,8 @@ def least_seconds(done: KernelWork, on: Rates, taken: PartSeconds, setting: Sett
     each = each + setting.kernels.launch_s * (done.on_tensor | done.on_vector)
     energies = _energies(done, on, each, taken.cycles / on.array_per_s, parts, setting)
     busiest = np.maximum(busiest, done.most_summed(energies))
-    return _layers(np.maximum(busiest, done.longest(each)), taken.update_s)
+    shared = np.concatenate([energies, np.stack(parts[2:5])])  # arrays and lanes are in the energies
+    return _layers(np.maximum(busiest, done.longest(each, shared)), taken.update_s)
 
 
 def _layers(seconds: Floats, update_s: Floats) -> LayerTimes:
@@ -279,6 +280,7 @@ def _energies(
     one_s = np.maximum(array_s, lanes_s * vector)
     one_s = np.maximum(one_s, moved_s * (few_tensor + few_vector))
     always = one_s >= done.summed(on_cores).reshape(len(done.phases), whole_s.shape[1])[done.phase]
+    always |= done.always_whole(one_s, whole_s)
     weights = np.stack([0.0 * alike, 0.5 * alike, alike, 0.5 + 0.5 * alike, 0.0 * alike + 1.0])[:, None, :]
     alone = weights * np.where(done.on_tensor, on_tensor, 0.0)
     alone = alone + (1.0 - weights) * np.where(done.on_vector, on_vector, 0.0)

@@ -15,10 +15,10 @@ from hardplace.design.search.scoring import Scoring, scores_of
 from hardplace.design.search.sections import tightened
 from hardplace.hardware.space import AXES, ChipSpace, corners
 from hardplace.hardware.types import Chips
-from hardplace.ndtypes import Floats, Ints
+from hardplace.ndtypes import BoolVector, Floats, Ints
 
-_LEAF = 64  # chips of a box that are looked at one by one
 _PARTS = 128  # boxes that one is divided into at a time
+_SIMILAR = 1.05  # ratio of the last score within which chips of a box are one block
 _BLOCKS = (64, 256, 1024)  # chips refined together: few at first, to reach something; then enough to vectorise
 # How much a doubling along each axis matters, to choose where to divide: a buffer's size less than a rate, the clock
 # more, for the voltage rises with it.
@@ -35,14 +35,21 @@ class Order:
     Attributes:
         axes: Of each axis of the space.
         tdp: Of a band of TDP.
+        banded: Chips up to which a box is not divided by bands.
+        leaf: Chips of a box that are looked at one by one.
     """
 
     axes: Floats
-    tdp: float
+    tdp: float = 400.0
+    banded: int = 0
+    leaf: int = 64
 
 
-ALIKE = Order(axes=_EACH, tdp=400.0)
-BY_LIMITS = Order(axes=_EACH * [_FIRST.get(axis, 1.0) for axis in AXES], tdp=400.0)
+ALIKE = Order(axes=_EACH)
+BY_LIMITS = Order(axes=_EACH * [_FIRST.get(axis, 1.0) for axis in AXES])
+# With costs beside the throughput a box says little of its chips, most of which their busiest parts rule out: thousands
+# at once take less time than the boxes that they could be divided into.
+OF_COSTS = Order(axes=BY_LIMITS.axes, banded=300_000, leaf=4096)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +60,13 @@ class Opened:
         left: Boxes or blocks that may matter, with their scores.
         beyond: Number of chips beyond the limits.
         hopeless: Number of chips that were pruned.
+        within: Most by which one that was pruned for being within the gap exceeds the front.
     """
 
     left: list[tuple[Scores, BoxCandidate | ChipBlock]]
     beyond: int
     hopeless: int
+    within: float = 0.0
 
 
 def opened(
@@ -72,7 +81,7 @@ def opened(
         order: How much each axis matters, to choose where to divide.
         best: Whether the best family of each part alone is asked for.
     """
-    if region.box.size <= _LEAF:
+    if region.box.size <= order.leaf:
         return _chips(scoring, region, best)
     section = scoring.sections[region.section]
     parts = list(_divided(region, scoring.space, order))
@@ -85,7 +94,7 @@ def opened(
     boxes, bands = [box for box, _ in kept], [band for _, band in kept]
     known = scoring.known(region.section, *corners(boxes), region.families, bands, best=best)
     vectors, families = scoring.vectors(known), scoring.matter(known)
-    matters = scoring.excess(vectors) > 0.0
+    matters, within = _matters(scoring, vectors)
     return Opened(
         left=[
             (
@@ -102,14 +111,25 @@ def opened(
         ],
         beyond=beyond,
         hopeless=sum(counts[index] for index in np.flatnonzero(~matters).tolist()),
+        within=within,
     )
+
+
+def _matters(scoring: Scoring, vectors: Floats) -> tuple[BoolVector, float]:
+    """Return which columns may matter, and the most by which one that does not exceeds the front.
+
+    With costs beside the throughput what is within the gap is pruned for good: points are only added to a front.
+    """
+    excess = scoring.excess(vectors)
+    matters = excess > (scoring.gap if scoring.costs_beside else 0.0)
+    return matters, float(excess[~matters].max(initial=0.0))
 
 
 def _divided(region: BoxCandidate, space: ChipSpace, order: Order) -> list[BoxCandidate]:
     """Return parts of a box, divided in half along the widest axes, the largest part first; bands are axes too."""
     parts: list[tuple[int, int, BoxCandidate]] = [(-region.box.size, 0, region)]
     made = 1
-    while len(parts) < _PARTS and -parts[0][0] > _LEAF:
+    while len(parts) < _PARTS and -parts[0][0] > order.leaf:
         _, _, largest = heapq.heappop(parts)
         for half in _halves(largest, space, order):
             heapq.heappush(parts, (-half.box.size, made, half))
@@ -124,7 +144,7 @@ def _halves(part: BoxCandidate, space: ChipSpace, order: Order) -> list[BoxCandi
     several = np.array(box.high) - np.array(box.low) > 1
     spans = np.where(several, order.axes * np.log2(ratios), -1.0)
     axis = int(np.argmax(spans))
-    if band is not None and order.tdp and order.tdp * band.doublings > spans[axis]:
+    if band is not None and box.size > order.banded and order.tdp * band.doublings > spans[axis]:
         return [replace(part, band=half, chips=0) for half in band.halves()]
     return [replace(part, box=half, chips=0) for half in box.halves(axis)]
 
@@ -145,13 +165,17 @@ def _chips(scoring: Scoring, region: BoxCandidate, best: bool) -> Opened:
     places = places[:, inside]
     known = scoring.known(region.section, places, places, region.families, best=best)
     vectors = scoring.vectors(known)
-    matters = np.flatnonzero(scoring.excess(vectors) > 0.0)
+    kept, most = _matters(scoring, vectors)
+    matters = np.flatnonzero(kept)
     order = matters[_best_first(vectors[:, matters], known.costs.area_mm2[matters])]
-    # Where several scores count a block has no best chip, and is taken as it is (search.spread).
-    parts = list(_sliced(order)) if len(vectors) == 1 else [order] * bool(len(order))
+    if scoring.costs_beside:
+        parts = alike(order, vectors, _SIMILAR)
+    else:
+        # Where several scores count a block has no best chip, and is taken as it is (search.spread).
+        parts = list(_sliced(order)) if len(vectors) == 1 else [order] * bool(len(order))
     whole = ChipBlock(region.section, places, known)
     left = [(scores_of(vectors[:, chosen]), whole.take(chosen)) for chosen in parts]
-    return Opened(left=list(left), beyond=beyond, hopeless=len(inside) - len(matters))
+    return Opened(left=list(left), beyond=beyond, hopeless=len(inside) - len(matters), within=most)
 
 
 def chips_of_section(scoring: Scoring, section: int) -> tuple[Chips, Ints]:
@@ -168,6 +192,12 @@ def chips_of_section(scoring: Scoring, section: int) -> tuple[Chips, Ints]:
 def _best_first(vectors: Floats, area_mm2: Floats) -> Ints:
     """Return an order by the scores, the first one first; of equal ones the smallest chip first."""
     return np.asarray(np.lexsort((area_mm2, *(-row for row in vectors[::-1]))))
+
+
+def alike(chips: Ints, vectors: Floats, ratio: float) -> list[Ints]:
+    """Return parts of these columns whose last scores differ by no more than a ratio, the largest first."""
+    bins = np.floor(np.log(vectors[-1, chips]) / np.log(ratio))
+    return [chips[bins == one] for one in np.unique(bins)[::-1]]
 
 
 def _sliced(order: Ints) -> Iterator[Ints]:

@@ -186,9 +186,15 @@ class Scoring:
         """Return whether the best family is the fastest: all other objectives are costs of chips."""
         return self.goal.objectives[0] is Objective.THROUGHPUT and set(self.goal.objectives[1:]) <= OF_COSTS
 
+    @property
+    def costs_beside(self) -> bool:
+        """Return whether a front is asked for of the throughput of one model and costs of chips."""
+        return self._by_speed and len(self.goal.objectives) > 1 and len(self.models) == 1
+
     def needed(self, costs: Costs) -> Floats:
         """Return samples a second up to which no plan of the only model matters, shape (boxes,); 0 where that is not
-        known: with a score beside the throughput that is none of costs alone.
+        known: with a score beside the throughput that is none of costs alone. Of a front those within the gap of one of
+        its points do not.
 
         Args:
             costs: Least costs of each box.
@@ -196,11 +202,11 @@ class Scoring:
         others = self.goal.objectives[1:]
         if not self.front.points or not self._by_speed or len(self.models) > 1:
             return np.zeros(len(costs.area_mm2))
-        ones = np.ones(len(costs.area_mm2))
+        ones, factor = np.ones(len(costs.area_mm2)), 1.0 + (self.gap if others else 0.0)
         most = np.array([self.goal.scores(one, ones, ones, costs) for one in others]).reshape(len(others), len(ones))
         reached = np.array([point for point, _ in self.front.points])
-        as_good = (reached[:, 1:, None] >= most[None, :, :]).all(axis=1)
-        return np.asarray(np.where(as_good, reached[:, :1], 0.0).max(axis=0))
+        as_good = (reached[:, 1:, None] * factor >= most[None, :, :]).all(axis=1)
+        return np.asarray(np.where(as_good, reached[:, :1] * factor, 0.0).max(axis=0))
 
     def _per_watt(self, speed: Floats, drawn_j: Floats, taken_w: Floats, tdp_w: Floats) -> Floats:
         """Return speeds which over the least TDP of each box bound samples a second and W (proof in

@@ -9,7 +9,7 @@ import numpy as np
 
 from hardplace.branch_and_bound.front import Scores
 from hardplace.design.search import single as ones
-from hardplace.design.search.blocks import scheduled
+from hardplace.design.search.blocks import Scheduled, alone, scheduled
 from hardplace.design.search.candidates import ChipBlock, ChipCandidate
 from hardplace.design.search.scoring import Scoring, scores_of
 from hardplace.ndtypes import Floats, Ints
@@ -47,8 +47,15 @@ def spread(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> Spr
     within = float(excess[excess <= scoring.gap].max(initial=0.0))
     if not len(open_):
         return SpreadBlock(left=[], priced=0, alone=block.places.shape[1], within=within)
-    chosen = open_[_apart(vectors[:, open_], 1.0 + scoring.gap)]
-    done = scheduled(scoring, block.take(chosen), check)
+    if scoring.costs_beside:
+        # Chips of a block cost nearly the same, so the fastest rules out most; it is bounded as well as schedules are.
+        chosen = open_[[int(np.argmax(vectors[0, open_]))]]
+        done = Scheduled(
+            left=[(ones.scores(scoring, one), one) for one in alone(scoring, block, int(chosen[0]))], priced=0
+        )
+    else:
+        chosen = open_[_apart(vectors[:, open_], 1.0 + scoring.gap)]
+        done = scheduled(scoring, block.take(chosen), check)
     for _, one in sorted(done.left, key=lambda pair: pair[0], reverse=True):
         if scoring.front.excess(ones.scores(scoring, one)) > scoring.gap:
             check()
@@ -67,12 +74,12 @@ def spread(scoring: Scoring, block: ChipBlock, check: Callable[[], None]) -> Spr
     rest = others[excess > scoring.gap]
     if len(rest):
         left.append((scores_of(vectors[:, rest]), block.take(rest)))
-    alone = (
+    pruned = (
         block.places.shape[1]
         - len(rest)
         - len({one.places.tobytes() for _, one in left if isinstance(one, ChipCandidate)})
     )
-    return SpreadBlock(left=left, priced=done.priced, alone=alone, within=within)
+    return SpreadBlock(left=left, priced=done.priced, alone=pruned, within=within)
 
 
 def _apart(vectors: Floats, factor: float) -> Ints:
