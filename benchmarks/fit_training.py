@@ -60,7 +60,7 @@ GROUPS = {
     "products": ("products", "low"),
     "attention": ("attention",),
     "streams": ("streams",),
-    "traffic": ("tensor", "sync_s", "expert", "context", "exposed", "contention", "reduction"),
+    "traffic": ("tensor", "sync_s", "expert", "context", "exposed", "looped", "contention", "reduction"),
     "host": ("launch_s", "step_s"),
 }
 KERNELS = ("products", "attention", "streams")
@@ -139,6 +139,7 @@ def telling(plan: Plan) -> set[str]:
     found |= {"context"} if plan.context > 1 else set()
     found |= {"exposed", "reduction"} if plan.replicas > 1 else set()
     found |= {"contention"} if plan.zero >= 2 else set()
+    found |= {"looped"} if plan.zero >= 2 and plan.habits.loops else set()
     return found | (set() if plan.software in ON_ARRAY_SOFTWARE else {"launch_s"})
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from hardplace.cost.collectives import Ring
 from hardplace.cost.layers.types import Stream
-from hardplace.cost.layers.work import LayerWork
+from hardplace.cost.layers.work import LayerWork, StreamWork
 from hardplace.cost.types import Collective
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.fleet import fleet_of
@@ -90,6 +90,21 @@ def test_groups_of_replicas_reduce_after_the_loop_of_layers(software: str, waits
     two = [LAYER, replace(LAYER, parameters=0)]
     ends_s = [end_of_stage(two, plan, site, 1.0, backward_s) for backward_s in (0.0, 1e3)]
     assert ends_s[0] - ends_s[1] == pytest.approx(0.0 if waits else between_s / 2.0)
+
+
+@pytest.mark.parametrize(("software", "behind"), [("megatron-core", 1.0), ("xla", 0.7)])
+def test_weights_gathered_ahead_hide_behind_all_of_a_layer(software: str, behind: float) -> None:
+    """ZeRO-3 of 16, traffic longer than a layer: what shows is what the layer, or in a loop a share of it, does not
+    cover, and what the part beside the layer slows it down by."""
+    plan = Plan(global_batch=16, data=16, zero=3, software=software)
+    site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 16)], plan).sites[0]
+    site.pricer.efficiencies = replace(site.pricer.efficiencies, hidden=0.1, looped=0.3, contention=0.2, launch_s=0.0)
+    layer = replace(LAYER, forward=(StreamWork(kind=Stream.NORM, bytes=1e10),))
+    found = layer_seconds(layer, plan, site, {})
+    gather_s = site.pricer.exchange_s(Collective.ALL_GATHER, 2e9, site.cluster, Ring(members=16, stride=1))
+    inside_s = behind * found.forward.total_s
+    assert 0.0 < inside_s < gather_s
+    assert found.forward_gather_s == pytest.approx(gather_s - inside_s + 0.2 * inside_s, rel=1e-12)
 
 
 def test_weights_of_experts_are_gathered_over_their_replicas_frozen_ones_too() -> None:

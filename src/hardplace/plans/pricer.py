@@ -48,7 +48,9 @@ class Efficiencies:
         sync_s: Seconds that ranks of a tensor-parallel group wait for each other at each collective.
         expert: Factor of all-to-alls that show, over the network's model.
         context: Share of the seconds of a ring of keys that always shows, whatever attention hides.
-        hidden: Share of compute behind which data-parallel traffic can hide.
+        hidden: Share of compute behind which data-parallel traffic at the end of a step can hide.
+        looped: Share of compute behind which traffic of weights within layers does not hide where layers are a loop;
+            software that gathers layers ahead hides it behind all.
         contention: Seconds by which compute is slowed for each second of traffic beside it (NCCL takes multiprocessors
             and memory bandwidth).
         reduction: Factor of data-parallel collectives, over the network's model.
@@ -67,6 +69,7 @@ class Efficiencies:
     expert: float = 1.0
     context: float = 0.0
     hidden: float = 1.0
+    looped: float = 0.0
     contention: float = 0.0
     reduction: float = 1.0
     launch_s: float = 0.0

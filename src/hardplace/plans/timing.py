@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from hardplace.cost.collectives import Ring, broadcast_s
+from hardplace.cost.layers.software import software_named
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import GemmWork, LayerWork
 from hardplace.cost.types import Collective
@@ -117,7 +118,8 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) 
         if plan.pipeline == 1:
             held = held[0] - layer.repeated_parameters, held[1] - layer.repeated_expert_parameters
         scatter_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
-    hidden = pricer.efficiencies.hidden if plan.overlap else 0.0
+    ahead = 1.0 - pricer.efficiencies.looped if software_named(pricer.software).loops else 1.0
+    hidden = ahead if plan.overlap else 0.0
     host_s = layer.offloaded_bytes / site.host_bytes_per_s
     beside_s = _beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention)
     return StepLayerTimes(
@@ -331,7 +333,7 @@ def stage_end_s(
         gathered_s = _traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
         total_s = exposed_s(reduced_s, backward_s) + exposed_s(gathered_s, forward_s)
     else:
-        total_s = between_s if plan.habits.loops else exposed_s(between_s, backward_s)
+        total_s = between_s if software_named(site.pricer.software).loops else exposed_s(between_s, backward_s)
     count = held[0] / (plan.sharded_over if plan.zero else 1)
     count += held[1] / (plan.experts_sharded_over if plan.zero else 1)
     return total_s + _update_s(stage, count, sum(held), plan, site)
