@@ -242,7 +242,7 @@ def _precision(job: ExportJob) -> Iterator[str]:
 
 def attention_backend(plan: Plan) -> str:
     """Return Megatron Core's word for a plan's attention kernels."""
-    fused = (plan.backend or plan.habits.attention) == "cudnn" and bool(plan.software or plan.backend)
+    fused = (plan.backend or plan.habits.attention).startswith("cudnn") and bool(plan.software or plan.backend)
     return ("fused" if fused else "flash") if plan.flash else "unfused"
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+from hardplace.cost.gpu.cudnn import CUDNN_FP8
 from hardplace.cost.layers.software import SOFTWARE
 from hardplace.errors import BadInput
-from hardplace.plans.plan import GRADIENT_BYTES, MODULES, PipelineSchedule, Plan
+from hardplace.plans.plan import GRADIENT_BYTES, MODULES, Format, PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 
 _MOST = 2**24  # of a degree or a batch
@@ -57,6 +58,8 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"zero: 3: expected pipeline 1 with it, not {plan.pipeline} (weights would be gathered every micro-batch)"
     if plan.shard > 0 and plan.replicas % plan.shard:
         yield f"shard: {plan.shard}: expected 0 or a divisor of data x context, {plan.replicas}"
+    if plan.backend == CUDNN_FP8 and plan.precision not in (Format.FP8, Format.FP4):
+        yield f"backend: {plan.backend}: expected precision fp8 or fp4 with it, not {plan.precision}"
     if plan.sequence and plan.tensor == 1:
         yield "sequence: true: expected tensor 2 or more with it"
     if plan.virtual > 1 and plan.pipeline == 1:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hardplace.cost.arrays.machine import machine
 from hardplace.cost.arrays.timer import ArrayTimer
 from hardplace.cost.gpu.attention import backend_named, stand_in, with_older
+from hardplace.cost.gpu.cudnn import with_cudnn
 from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.timer import GpuTimer
@@ -43,6 +44,7 @@ _UNFITTED = 1.8
 _LOW = {Format.FP8: Low.FP8, Format.FP4: Low.FP4}
 
 
+_ULTRA = 5.0  # fp4 over 16-bit peak above which it is Blackwell Ultra (dense 6; Blackwell 4)
 _HOPPER = 4096.0  # tensor FLOPs a clock of a multiprocessor from which cuDNN's and FA3's kernels run
 
 
@@ -62,16 +64,16 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
     if isinstance(chip.engine, Arrays):
         return _on_arrays(chip, plan)
     low, wide = _LOW.get(plan.precision), 1.0
-    half = chip.peak_flops_per_s("bf16" if "bf16" in chip.dtypes else "fp16")
+    half = _half_flops_per_s(chip)
     peak = half if low is None else chip.peak_flops_per_s(low.value)
     if plan.precision is Format.FP32:
         wide = half / (chip.peak_flops_per_s("tf32") if "tf32" in chip.dtypes else chip.vector_flops_per_s)
-    model = model_of(chip)
-    model = replace(model, attention=with_older(model.attention))
+    model, ratios = model_of(chip), _ratios(chip)
+    kernels = with_cudnn(with_older(model.attention), model.datasheet, ultra=ratios.get("fp4", 0.0) > _ULTRA)
+    model = replace(model, attention=kernels)
     kind = generation(model.datasheet)
     if plan.software in ON_ARRAY_SOFTWARE:
         raise BadInput(f"software: {plan.software}: {chip.name} is a GPU: expected software of GPUs")
-    ratios = {str(one): chip.peak_flops_per_s(one.value) / half for one in Low if one.value in chip.dtypes}
     reached = efficiencies(kind, plan.ways, flash=plan.flash, named=bool(plan.software), ratios=ratios)
     found = _own(reached, chip, plan)
     notes = [
@@ -100,6 +102,16 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
         software=plan.software,
         notes=tuple(notes),
     )
+
+
+def _ratios(chip: Device) -> dict[str, float]:
+    """Return the peaks of fp8 and fp4 over that of 16 bit, of those that a device has."""
+    half = _half_flops_per_s(chip)
+    return {str(one): chip.peak_flops_per_s(one.value) / half for one in Low if one.value in chip.dtypes}
+
+
+def _half_flops_per_s(chip: Device) -> float:
+    return chip.peak_flops_per_s("bf16" if "bf16" in chip.dtypes else "fp16")
 
 
 def _own(found: Efficiencies, chip: Device | DescribedDevice, plan: Plan) -> Efficiencies:

@@ -11,6 +11,7 @@ import numpy as np
 
 from hardplace.cost.collectives import Ring, collective_s
 from hardplace.cost.gpu.attention import attention_s, backend_named, unfused_attention_s
+from hardplace.cost.gpu.cudnn import CUDNN_FP8
 from hardplace.cost.gpu.gemm import gemms, in_range
 from hardplace.cost.gpu.measured import AttentionRows
 from hardplace.cost.gpu.residual import corrected_gemm_s
@@ -65,7 +66,9 @@ class GpuTimer(Timer):
     def attentions_s(self, like: AttentionWork, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer: a window, or a share of the queries, scales the time by the work. Unfused is without dropout,
         which the Pricer counts (Megatron-LM's older runs)."""
-        whole = {"batch": like.batch, "sequence": like.keys, "causal": int(like.causal)}
+        # with a window fp8's backward kernel meets every key (validation/gpu/cudnn_attention.csv)
+        every = self.attention == CUDNN_FP8 and like.backward and 0 < like.window < like.keys
+        whole = {"batch": like.batch, "sequence": like.keys, "causal": int(like.causal and not every)}
         whole |= {"backward": int(like.backward), "cached": 0}
         rows = AttentionRows(
             backend=("",) * len(heads),
@@ -81,7 +84,8 @@ class GpuTimer(Timer):
         else:
             fitted = self.model.attention[backend_named(self.attention, self.model)]
             seconds = attention_s(rows, self.model.datasheet, fitted)
-        return np.asarray(seconds * like.share * self.attentions)
+        share = like.queries / like.keys if every else like.share
+        return np.asarray(seconds * share * self.attentions)
 
     def moved_s(self, like: StreamWork, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hardplace.cost.gpu.cudnn import CUDNN_FP8
 from hardplace.cost.layers.software import Dispatcher, Graphs
 
 _RELEASE = re.compile(r"^(\d\d)\.(\d\d)(?:\.(\d\d))?")  # of a NeMo container
@@ -38,6 +39,7 @@ class Recipe:
         graphs: What CUDA graphs launch at once.
         fused_experts: Experts' products with activation and casts are one kernel.
         tensor_overlap: Tensor-parallel collectives run beside products; None: the software's habit.
+        fp8_attention: Attention multiplies in fp8 (fp8_dot_product_attention).
         modules: Modules that are computed again, where a row leaves them to the recipe.
     """
 
@@ -52,6 +54,7 @@ class Recipe:
     graphs: Graphs = Graphs.PARTIAL
     fused_experts: bool = False
     tensor_overlap: bool | None = None
+    fp8_attention: bool = False
     modules: tuple[str, ...] = ("mla_up_proj",)
 
     def of(self, model: str, row: Mapping[str, str], release: tuple[int, int, int]) -> bool:
@@ -73,7 +76,9 @@ class Recipe:
             "graphs": self.graphs,
             "fused_experts": self.fused_experts,
         }
-        return found if self.tensor_overlap is None else found | {"tensor_overlap": self.tensor_overlap}
+        if self.tensor_overlap is not None:
+            found["tensor_overlap"] = self.tensor_overlap
+        return found | {"backend": CUDNN_FP8} if self.fp8_attention else found
 
 
 _EAGER = Graphs.NONE
@@ -125,6 +130,7 @@ RECIPES = (
         expert_overlap=True,
         graphs=Graphs.FULL,
         fused_experts=True,
+        fp8_attention=True,
     ),
     # DeepSeek-V3: @0426418 (V2 on B200: two virtual stages; one sample a micro-batch on racks: whole passes), @f0e2c37
     Recipe(
@@ -146,6 +152,7 @@ RECIPES = (
         expert_overlap=True,
         graphs=Graphs.FULL,
         fused_experts=True,
+        fp8_attention=True,  # @267f756; not on GB200
         modules=(),
     ),
     Recipe(
@@ -167,6 +174,7 @@ RECIPES = (
         expert_overlap=True,
         graphs=Graphs.FULL,
         fused_experts=True,
+        fp8_attention=True,  # @3564acf
     ),
     Recipe(model="OSS", devices=("B300",), fine=True, expert_overlap=True, fused_experts=True),
     Recipe(model="", devices=_BLACKWELL, fine=True, since=(26, 6, 0), fused_experts=True),
