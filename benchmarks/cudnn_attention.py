@@ -55,9 +55,11 @@ def seconds(model: GpuModel, fitted: AttentionParameters, rows: list[dict[str, s
     found = []
     for row in rows:
         dim = (int(row["head_dim_qk"]) + int(row["head_dim_vo"])) // 2
-        sizes = {name: int(row[name]) for name in ("batch", "sequence", "heads", "kv_heads")}
+        batch, sequence, heads, kv_heads = (int(row[name]) for name in ("batch", "sequence", "heads", "kv_heads"))
         for back in (False, True):
-            shapes = attention_shapes(**sizes, head_dim=dim, backward=back)
+            shapes = attention_shapes(
+                batch=batch, sequence=sequence, heads=heads, kv_heads=kv_heads, head_dim=dim, backward=back
+            )
             found.append(float(attention_s(shapes, model.datasheet, fitted)[0]))
     return np.array(found)
 

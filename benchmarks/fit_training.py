@@ -67,7 +67,7 @@ KERNELS = ("products", "attention", "streams")
 MOST_SLOWED = 4.0  # of kernels of plans that name no software
 OF_DEVICE = ("products", "attention")
 FLAGS = {"tensor": ("tensor",), "dispatcher": ("expert",), "experts": ("expert",)}
-WIDTHS = {  # of a logarithm, by the least error with a source left out (--choose)
+WIDTHS = {  # of a logarithm, by the least error with a source left out and priced, of what --choose goes through
     "centre products": 0.2,
     "centre low": 0.02,
     "centre attention": 0.7,
@@ -75,10 +75,10 @@ WIDTHS = {  # of a logarithm, by the least error with a source left out (--choos
     "centre traffic": 0.8,
     "centre host": 0.7,
     "device products": 0.2,
-    "device attention": 0.05,
+    "device attention": 0.02,
     "software products": 0.05,
     "software attention": 0.05,
-    "software streams": 0.8,
+    "software streams": 0.1,
     "software traffic": 0.3,
     "software host": 0.3,
     "flags": 0.5,
@@ -487,7 +487,8 @@ def after_anchors(
     listed: Sequence[Case], left: Mapping[str, Sequence[float]], rows: Sequence[Slopes], half: float
 ) -> str:
     """Return the table of errors of runs left out of the fit after so many of their source's, or of their system's (a
-    device and a software of a source), were seen; best constant: what one factor for all its runs leaves."""
+    device and a software of a source), were seen; best constant: what one factor for all its runs leaves; all seen:
+    what figures of its own leave of the runs that they were learned from."""
     off, system = dict[str, float](), dict[str, str]()
     for source, errors in left.items():
         own = [one for one in listed if one.source == source]
@@ -498,8 +499,8 @@ def after_anchors(
     lines = [
         "**One's own system: errors left out of the fit, after so many measured runs**",
         "",
-        f"| runs of | groups | {' | '.join(map(str, counts))} | best constant | inside after 1 and 3 |",
-        "|---|---:|" + "---:|" * (len(counts) + 2),
+        f"| runs of | groups | {' | '.join(map(str, counts))} | best constant | all seen | inside after 1 and 3 |",
+        "|---|---:|" + "---:|" * (len(counts) + 3),
     ]
     for title, group, least in (
         (f"a source, {MANY} or more", lambda row: row.source, MANY),
@@ -514,8 +515,10 @@ def after_anchors(
         }
         centred = [np.array([off[row.id] for row in one]) for one in several]
         constant = np.mean([np.mean(np.abs(np.expm1(one - np.median(one)))) for one in centred])
+        seen = np.mean([seen_errors(one, off, half) for one in several])
         means = " | ".join(f"{found[count][0]:.1%}" for count in counts)
-        lines.append(f"| {title} | {len(several)} | {means} | {constant:.1%} | {found[1][1]:.0%}, {found[3][1]:.0%} |")
+        inside = f"{found[1][1]:.0%}, {found[3][1]:.0%}"
+        lines.append(f"| {title} | {len(several)} | {means} | {constant:.1%} | {seen:.1%} | {inside} |")
     return "\n".join([*lines, ""])
 
 
@@ -532,6 +535,12 @@ def anchored_errors(own: Sequence[Slopes], off: Mapping[str, float], count: int,
                 errors.append(abs(math.expm1(-left)))
                 inside.append(abs(left) <= found.half(row.slopes))
     return float(np.mean(errors)), float(np.mean(inside))
+
+
+def seen_errors(own: Sequence[Slopes], off: Mapping[str, float], half: float) -> float:
+    """Return the mean error of a group's runs when all of them were seen: what figures of its own leave."""
+    found = posterior([row.slopes for row in own], [off[row.id] for row in own], half)
+    return float(np.mean([abs(math.expm1(found.log_factor(row.slopes) - off[row.id])) for row in own]))
 
 
 def show(title: str, errors: Mapping[str, Sequence[float]], fitted_: Mapping[str, Sequence[float]]) -> None:

@@ -31,7 +31,8 @@ _UNLIKE = 1.3  # runs of one system that differ in model too, over pairs that do
 # sd of what one figure of a system differs by beside all of them together, of kernels and of traffic and the host: by
 # the least error of sources left out of the fit after one to five runs
 _OF_KERNELS, _OF_REST = 0.1, 0.3
-_OF_ALL = 0.05  # sd of all figures together at the least: of the medians of sources left out, less what d_k explains
+# sd of all figures together at the least: d_k explain more than the means of sources left out differ by (0.05)
+_OF_ALL = 0.01
 _FREEDOM, _ROUNDS = 3.0, 8  # of Student's t; steps of reweighted least squares (Lange, Little & Taylor 1989)
 _KERNELS = ("products", "low", "attention", "streams")
 _ABSURD = 3.0  # standard deviations from the prediction beyond which a run is doubted

@@ -96,8 +96,8 @@ def stand_in(name: str, model: GpuModel) -> str | None:
     return next((candidate for candidate in candidates if candidate in model.attention), None)
 
 
-# Seconds of FlashAttention in Triton (the first algorithm) over FA2's, forward and backward: 0.37 and 0.25 of the peak at
-# 1,350 MHz on A100, causal, 4 x 48 heads of 64, 4,096 tokens (openai/triton of 2022, python/test/regression/
+# Seconds of FlashAttention in Triton (the first algorithm) over FA2's, forward and backward: 0.37 and 0.25 of the peak
+# at 1,350 MHz on A100, causal, 4 x 48 heads of 64, 4,096 tokens (openai/triton of 2022, python/test/regression/
 # test_performance.py), over FA2's figures. Dao 2023 (arXiv 2307.08691, section 4.1) has 1.3 to 2.5 for both by shape.
 _TRITON = 1.35
 _TRITON_BACKWARD = 1.67
