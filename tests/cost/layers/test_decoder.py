@@ -216,6 +216,22 @@ def test_full_recompute_that_stops_early_equals_torch() -> None:
     assert kept.again == kept.forward  # the router weighs what the last product gives
 
 
+def kept_by_autograd(layer: torch.nn.Module, rotary: torch.nn.Module, inputs: torch.Tensor) -> int:
+    """Return the bytes that autograd keeps of a layer's forward pass, without its parameters."""
+    angles = rotary(inputs, torch.arange(inputs.shape[1])[None])
+    own = {one.untyped_storage().data_ptr() for one in (*layer.parameters(), *angles)}
+    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no other takes its place
+
+    def pack(one: torch.Tensor) -> torch.Tensor:
+        kept[one.untyped_storage().data_ptr()] = one.untyped_storage()
+        return one
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
+        out = layer(inputs, position_embeddings=angles)
+    assert out.requires_grad
+    return sum(one.nbytes() for at, one in kept.items() if at not in own)
+
+
 def test_what_eager_modules_keep_is_what_autograd_keeps_of_hugging_faces_layer() -> None:
     """A Llama layer of the library in bf16: fp32 copies of the norms' inputs, what they give before their weights, the
     activation beside its product. Row statistics (a mean square of each norm, attention's sums) are not counted."""
@@ -223,27 +239,40 @@ def test_what_eager_modules_keep_is_what_autograd_keeps_of_hugging_faces_layer()
     fields = {"hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": 1, "num_attention_heads": heads}
     config = transformers.LlamaConfig(**fields, vocab_size=64, attn_implementation="sdpa")
     model = transformers.models.llama.modeling_llama
-    layer = model.LlamaDecoderLayer(config, 0).bfloat16()
     inputs = torch.randn(1, tokens, hidden, dtype=torch.bfloat16, requires_grad=True)
-    angles = model.LlamaRotaryEmbedding(config)(inputs, torch.arange(tokens)[None])
-    own = {one.untyped_storage().data_ptr() for one in (*layer.parameters(), *angles)}
-    kept: dict[int, int] = {}
-
-    def pack(one: torch.Tensor) -> torch.Tensor:
-        kept[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
-        return one
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
-        out = layer(inputs, position_embeddings=angles)
-    assert out.requires_grad
-    rows = 4 * tokens * (2 + heads)
-    found = sum(size for at, size in kept.items() if at not in own) - rows
+    layer = model.LlamaDecoderLayer(config, 0).bfloat16()
+    found = kept_by_autograd(layer, model.LlamaRotaryEmbedding(config), inputs) - 4 * tokens * (2 + heads)
     shape = DecoderShape(
         layers=1, hidden=hidden, heads=heads, kv_heads=heads, head_dim=hidden // heads, ffn=ffn, vocab=64,
         sequence=tokens, gated=True,
     )  # fmt: skip
     assert block(shape, Degrees(eager=True), Recompute.NONE).saved_bytes == found
     assert block(shape, Degrees(), Recompute.NONE).saved_bytes == found - tokens * (8 * hidden + 2 * ffn)
+
+
+def test_eager_experts_keep_for_their_width_what_autograd_keeps_of_hugging_faces_mixture() -> None:
+    """Of a Mixtral layer of the library by two widths of its experts: gate, up, activation and product of a copy."""
+    tokens, hidden, heads, chosen = 64, 128, 4, 2
+    model, fields = transformers.models.mixtral.modeling_mixtral, {"hidden_size": hidden, "num_hidden_layers": 1}
+    inputs = torch.randn(1, tokens, hidden, dtype=torch.bfloat16, requires_grad=True)
+
+    def both(ffn: int) -> tuple[int, float]:
+        config = transformers.MixtralConfig(
+            **fields, intermediate_size=ffn, num_attention_heads=heads, num_key_value_heads=heads, num_local_experts=4,
+            num_experts_per_tok=chosen, vocab_size=64, attn_implementation="sdpa", experts_implementation="eager",
+        )  # fmt: skip
+        layer = model.MixtralDecoderLayer(config, 0).bfloat16()
+        for one in layer.parameters():
+            torch.nn.init.normal_(one, std=0.02)
+        shape = DecoderShape(
+            layers=1, hidden=hidden, heads=heads, kv_heads=heads, head_dim=hidden // heads, ffn=ffn, vocab=64,
+            sequence=tokens, gated=True, experts=Experts(count=4, chosen=chosen, ffn=ffn),
+        )  # fmt: skip
+        own = block(shape, Degrees(eager=True), Recompute.NONE).saved_bytes
+        return kept_by_autograd(layer, model.MixtralRotaryEmbedding(config), inputs), own
+
+    small, large = both(128), both(384)
+    assert large[0] - small[0] == large[1] - small[1] == 2 * 4 * tokens * chosen * 256
 
 
 def test_full_recompute_runs_a_product_again_that_a_norm_reads() -> None:

@@ -126,7 +126,7 @@ def _mixture(b: Builder) -> None:
     b.expert_linear(copies, matrices * moe.ffn, width, held)
     apart = 0.0 if degrees.fused_experts else 1.0
     moved_act = apart * (matrices + 1) * act, apart * (2 * matrices + 1) * act
-    b.moved(Stream.ELEMENTWISE, *moved_act, saved_bytes=matrices * act)
+    b.moved(Stream.ELEMENTWISE, *moved_act, saved_bytes=(matrices + b.unfused) * act)
     b.expert_linear(copies, width, moe.ffn, held)
     if degrees.expert > 1:
         b.add([to_all], [to_all])

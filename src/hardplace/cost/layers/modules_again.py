@@ -38,7 +38,7 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
         works["moe_act"] = [StreamWork(kind=Stream.ELEMENTWISE, bytes=(matrices + 1) * act)]
         router = next(place for place, one in enumerate(forward) if isinstance(one, GemmWork) and one.n == moe.count)
         whole = 1.0 * size * copies * shape.hidden
-        dropped["moe"] = (1.0 + b.kept_share) * whole + (matrices + b.kept_share) * act
+        dropped["moe"] = (1.0 + b.kept_share) * whole + (matrices + b.unfused + b.kept_share) * act
         works["moe"] = list(forward[router:])
     elif shape.ffn:
         own = shape.ffn // degrees.tensor

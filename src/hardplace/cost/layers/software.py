@@ -52,7 +52,8 @@ class Software:
             their log-softmax and two gradients), 12 where the 16-bit ones are freed before the backward pass.
         loss_passes: Of those, the bytes that are freed before the backward pass of the last layer.
         eager: Layers are Hugging Face's modules, a kernel an operator: an RMS norm keeps an fp32 copy of its input and
-            what it gives before its weight, a gated MLP the activation beside its product with the other branch.
+            what it gives before its weight, a gated MLP or expert the activation beside its product with the other
+            branch.
         returns_cache: The model hands back keys and values of all layers with the logits (Hugging Face's use_cache, on
             unless its own gradient checkpointing is), and the training loop holds those of the last step until the
             next forward pass has ended.
