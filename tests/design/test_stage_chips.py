@@ -7,6 +7,7 @@ import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from hardplace.answers import Infeasible
@@ -19,7 +20,9 @@ from hardplace.design.results import StagesResult
 from hardplace.design.search.explore import DesignSearch
 from hardplace.design.stage_chips.answer import stage_chips
 from hardplace.design.stage_chips.least_layers import LayerOn, LeastLayers
+from hardplace.design.stage_chips.pairs import ChipPairs, StageChip
 from hardplace.errors import BadInput
+from hardplace.hardware.space import AXES
 from oracles_stages import compared, plans, random_stages
 from placement_lattices import random_problem
 from search_questions import OPEN, question, small_space
@@ -95,6 +98,22 @@ def test_the_least_seconds_of_a_layer_are_those_of_the_best_chip() -> None:
                 for bound in (0, 1)
             )
             assert 0.9 * lower <= least.cost(one) <= upper * (1.0 + 1e-9), one
+
+
+def test_a_plan_has_the_memory_of_the_chips_that_have_its_stages() -> None:
+    asked = question("opt-350m", space=small_space(**OPEN), micro_batches=(1,), tensor_parallel=(1,))
+    scoring = DesignSearch(question=asked, ends=StoppingRule(gap=0.01)).scoring
+    small, large = (
+        max(range(len(scoring.sections)), key=lambda at: sign * scoring.sections[at].capacity_bytes) for sign in (-1, 1)
+    )
+    low = np.zeros((len(AXES), 1), dtype=np.int64)
+    high = np.array([[len(values) - 1] for values in asked.space.values])
+    family = replace(scoring.there[small][0].families[0], memory_bytes=0.0)
+    pair = StageChip(section=large, places=low), StageChip(section=small, places=high)
+    found = ChipPairs(scoring, lambda: None).placed(pair, family)
+    assert found is not None
+    assert set(found.found.kinds) == {1}
+    assert found.family.memory_bytes == scoring.sections[small].capacity_bytes < scoring.sections[large].capacity_bytes
 
 
 def test_one_kind_is_never_better_than_the_answer() -> None:

@@ -77,7 +77,7 @@ def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: 
 
     Args:
         seconds: Seconds of one micro-batch, shape (forward, backward, weight gradient; stages; chunks; plans); weight
-            gradients run apart only in zero-bubble schedules.
+            gradients run apart only in zero-bubble and V-shaped schedules.
         hop_s: Seconds of a boundary tensor, shape (plans,).
         micro_batches: Micro-batches of one replica.
         schedule: The schedule.

@@ -259,6 +259,14 @@ def test_chunks_that_no_stage_has_layers_for_are_no_plans():
         search(short_llama(8), 8, 32, "tensor=1", "pipeline=4", "virtual=4").run()
 
 
+@pytest.mark.parametrize("fix", [("schedule=v-min", "pipeline=1"), ("schedule=dualpipe-v", "pipeline=8")])
+def test_what_a_v_shaped_schedule_needs_is_said_where_no_plan_has_it(fix):
+    with pytest.raises(
+        BadInput, match=r"; with a V-shaped schedule pipeline 2 or more, .* twice as many micro-batches"
+    ):
+        search(short_llama(16), 8, 8, *fix).run()
+
+
 def test_selective_recompute_is_placed_where_it_is_asked_for():
     found = search(short_llama(4), 4, 16, "recompute=selective").run()
     assert {one.plan.recompute for one in found.best} == {Recompute.SELECTIVE}

@@ -43,7 +43,7 @@ class PairPlan:
 
     Attributes:
         chips: The chips.
-        family: The family of plans, with the larger memory.
+        family: The family of plans, with the largest memory of the chips that have stages.
         found: Stages with the chip of each.
     """
 
@@ -100,7 +100,7 @@ class ChipPairs:
         found = place_on_kinds(problems, tdp_w=tdp_w, cutoff=cutoff)
         if found is None:
             return None
-        largest = max(self.scoring.sections[one.section].capacity_bytes for one in pair)
+        largest = max(self.scoring.sections[pair[kind].section].capacity_bytes for kind in found.kinds)
         return PairPlan(chips=pair, family=replace(family, memory_bytes=largest), found=found)
 
     def problem(self, chip: StageChip, family: PlanFamily, seconds: LayerTimes) -> PartitionProblem:

@@ -186,12 +186,16 @@ def no_degrees(space: PlanSpace, devices: int) -> BadInput:
         )
     if space.fixed:
         names = ", ".join(f"{name}={','.join(map(str, values))}" for name, values in space.fixed.items())
-        return BadInput(
-            "fixed",
-            names,
+        expected = (
             f"degrees that multiply to the {devices:,} devices, and data x micro_batch that divides the batch of "
-            f"{space.global_batch:,} samples",
+            f"{space.global_batch:,} samples"
         )
+        if all(one.folds for one in space.schedules):
+            expected += (
+                "; with a V-shaped schedule pipeline 2 or more, a model without branches, two of its layers for each "
+                "stage but the first, and for dualpipe-v twice as many micro-batches as stages"
+            )
+        return BadInput("fixed", names, expected)
     return BadInput(
         "batch",
         space.global_batch,
