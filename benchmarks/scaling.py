@@ -27,7 +27,8 @@ from typing import Any, Literal
 
 from hardplace import api
 from hardplace.branch_and_bound import loop
-from hardplace.branch_and_bound.loop import Deadline, Done, Refinable
+from hardplace.branch_and_bound.loop import Deadline
+from hardplace.branch_and_bound.problem import Done, Refinable
 from hardplace.branch_and_bound.processes import Processes
 from hardplace.branch_and_bound.steps import RefinementRequest, step
 from hardplace.branch_and_bound.types import StoppingRule
@@ -68,7 +69,7 @@ class Event:
 
 
 class Recorder:
-    """An evaluator (`loop.Evaluator`) whose refinements are done in this process, when they start, and timed."""
+    """An evaluator (`problem.Evaluator`) whose refinements are done in this process, when they start, and timed."""
 
     def __init__(self, evaluator: Any, clock: Callable[[], float] = time.process_time) -> None:
         self._evaluator, self._clock = evaluator, clock

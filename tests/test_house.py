@@ -1,4 +1,5 @@
-"""The house: a class name is used once, no file imports in a circle; below the command line no text names an option."""
+"""The house: a class name is used once, no file imports in a circle or is too long; below the command line no text
+names an option."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src/hardplace"
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
+MOST_LINES = 350  # of a module
 
 
 @cache
@@ -36,6 +38,11 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         for name, tree in trees()
     }
     TopologicalSorter({name: {*imports(tree, named)} - {name, ""} for name, tree in named.items()}).prepare()
+
+
+def test_no_module_is_too_long() -> None:
+    lines = {str(path.relative_to(SOURCE)): path.read_text().count("\n") for path in SOURCE.rglob("*.py")}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
 def test_a_class_name_is_used_once() -> None:

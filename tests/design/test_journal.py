@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import hardplace as hp
 from hardplace.answers import Infeasible
-from hardplace.branch_and_bound.loop import C, Problem, Steps
+from hardplace.branch_and_bound.problem import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Here
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.answer import answer

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from hardplace.branch_and_bound.loop import Done
+from hardplace.branch_and_bound.problem import Done
 from hardplace.branch_and_bound.processes import opened
 from hardplace.branch_and_bound.steps import RefinementRequest, step
 from hardplace.errors import BadInput

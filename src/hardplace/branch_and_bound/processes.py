@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from typing import Any
 
-from hardplace.branch_and_bound.loop import Done, Evaluator, Refinable
+from hardplace.branch_and_bound.problem import Done, Evaluator, Refinable
 from hardplace.branch_and_bound.steps import RefinementRequest, step
 
 _CLOSING_S = 5.0  # for a pool's thread to notice that its processes have ended

@@ -6,7 +6,7 @@ import pickle
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import C, Done, Evaluator, J, Refinable
+from hardplace.branch_and_bound.problem import C, Done, Evaluator, J, Refinable
 from hardplace.errors import BadInput
 
 LOSSES = 5  # workers lost in a row on one refinement before the search gives up
@@ -39,7 +39,7 @@ def step(problem: Refinable[C, J, R], evaluator: Evaluator[J, R], asked: Refinem
 
 
 class Here(Generic[C, J, R]):
-    """Refinements in this process (`loop.Steps`), each done when its result is asked for; dropped ones are never
+    """Refinements in this process (`problem.Steps`), each done when its result is asked for; dropped ones are never
     done.
     """
 
@@ -100,7 +100,7 @@ class Outcomes(Protocol[J_contra, R]):
 
 
 class Elsewhere(Generic[C, J, R, H]):
-    """Refinements on a pool (`loop.Steps`); outcomes of jobs are stored here, as soon as they come."""
+    """Refinements on a pool (`problem.Steps`); outcomes of jobs are stored here, as soon as they come."""
 
     def __init__(
         self, problem: Refinable[C, J, R], evaluator: Evaluator[J, R], pool: Pool[H], kept: Outcomes[J, R]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hardplace.answers import Infeasible
-from hardplace.branch_and_bound.loop import C, Refinable, Steps
+from hardplace.branch_and_bound.problem import C, Refinable, Steps
 from hardplace.branch_and_bound.steps import Elsewhere, Here, Pool
 from hardplace.design.exact.evaluator import ChipEvaluator, Task
 from hardplace.design.fingerprint import Fingerprint
@@ -44,7 +44,7 @@ CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), model TEXT NOT NULL
 
 
 class Journalled:
-    """An evaluator (`loop.Evaluator`) that looks into the journal first, and writes to it what it evaluates.
+    """An evaluator (`problem.Evaluator`) that looks into the journal first, and writes to it what it evaluates.
 
     With a pool, workers do the refinements; without one, this process does.
     """

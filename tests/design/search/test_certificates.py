@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front
-from hardplace.branch_and_bound.loop import Deadline, Loop, Refined
+from hardplace.branch_and_bound.loop import Deadline, Loop
+from hardplace.branch_and_bound.problem import Refined
 from hardplace.branch_and_bound.steps import Here
 from hardplace.branch_and_bound.types import Stop, StoppingRule
 from hardplace.certificate import at_most, gap_of, percent_at_most

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from hardplace.branch_and_bound.loop import C, Deadline, Evaluator, Refinable, Steps
+from hardplace.branch_and_bound.loop import Deadline
+from hardplace.branch_and_bound.problem import C, Evaluator, Refinable, Steps
 from hardplace.branch_and_bound.steps import Here
 from hardplace.design.exact.evaluate import evaluate
 from hardplace.design.exact.layer_kernels import LayerKernels, kernels_of

@@ -15,7 +15,8 @@ import numpy as np
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, Refined, TimeUp
+from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, TimeUp
+from hardplace.branch_and_bound.problem import Refined
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.chip_set import best_chip_set
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process

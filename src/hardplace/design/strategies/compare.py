@@ -10,7 +10,7 @@ from typing import Any
 
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.front import Front
-from hardplace.branch_and_bound.loop import Refined
+from hardplace.branch_and_bound.problem import Refined
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.design.answer import explored
 from hardplace.design.exact.evaluator import ChipEvaluator, in_process

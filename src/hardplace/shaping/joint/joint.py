@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from hardplace.branch_and_bound.front import Front, Scores
-from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, Refined, TimeUp
+from hardplace.branch_and_bound.loop import Deadline, Ended, Loop, TimeUp
+from hardplace.branch_and_bound.problem import Refined
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.exact.evaluator import ChipEvaluator, InProcess, Task
 from hardplace.design.question import Question
