@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from commands import command
+
 NO_TORCH = "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; import hardplace.cli as c; c.main()"
 SMALL = (
     "--shapes", "--space", "phaze", "--area", "60", "--devices", "16", "--batch", "64", "--micro-batch", "1",
@@ -29,6 +31,9 @@ def test_shapes_are_searched_and_written(tmp_path: Path) -> None:
     assert found["score"] <= found["bound"] <= found["score"] * 1.011
     assert found["base"]["score"] <= found["then_shape"]["score"] * (1 + 1e-9)
     assert found["then_shape"]["score"] <= found["best"]["score"] * (1 + 1e-9)
+    other = command("search", "gpt2-xl", *SMALL, "--raw", "--out", "hardplace-out/gpt2-xl", folder=tmp_path)
+    assert other.code == 2
+    assert "shapes.sqlite: the journal of another run: raw was false, now true: expected another folder" in other.err
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,11 @@ class Journalling:
 
 
 def journalling(
-    question: Question, ends: StoppingRule, file: str = "journal.sqlite", sought: str = "", **more: str
+    question: Question,
+    ends: StoppingRule,
+    file: str = "journal.sqlite",
+    sought: str = "",
+    **more: float | str | None,
 ) -> Journalling:
     """Return what the journal of a search is kept of.
 

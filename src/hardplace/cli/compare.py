@@ -73,7 +73,7 @@ def compare(
     trials = asked_trials(model, strategies, **how)
     beside = {name: how[name] for name in ("seconds", "evaluations", "seed")}
     kept = journalling(
-        trials.question, trials.ends, file="compare.sqlite", strategies=repr((trials.strategies, beside))
+        trials.question, trials.ends, file="compare.sqlite", strategies=",".join(trials.strategies), **beside
     )
     folder = partial(search_folder, kept, out, where, "compare")
     with options_named(), search_run(kept, in_process(trials.question, trials.ends.gap), folder, **where.how) as work:

@@ -99,7 +99,11 @@ def run(
         "raw": shaping.raw,
     }
     shapes = asked_shapes(model, **how)
-    kept = journalling(question, ends, file="shapes.sqlite", sought="shapes", shapes=repr(how))
+    kept = journalling(
+        question, ends, file="shapes.sqlite", sought="shapes", within=how["within"], raw=shaping.raw,
+        freeze=",".join(sorted(shaping.freeze)),
+        ranges=", ".join(f"{name}={values}" for name, values in sorted(how["ranges"].items())),
+    )  # fmt: skip
     evaluator = in_process(question, ends.gap, deadline=Deadline(limit_s=ends.limit_s))
     folder = partial(search_folder, kept, out, where, "search-shapes")
     with search_run(kept, evaluator, folder, **where.how) as work:

@@ -1,0 +1,21 @@
+"""`hardplace compare` as a user meets it: what its journal refuses."""
+
+from pathlib import Path
+
+from commands import command
+
+_ASKED = (
+    *("compare", "opt-350m", "--strategy", "random", "--area", "20", "--devices", "64", "--batch", "512"),
+    *("--out", "found", "--evaluations"),
+)
+
+
+def test_the_journal_of_another_comparison_is_refused_by_what_differs(tmp_path: Path) -> None:
+    assert command(*_ASKED, "1", folder=tmp_path).code == 0
+    before = (tmp_path / "found/compare.json").read_bytes()
+    ended = command(*_ASKED, "2", "--seed", "3", folder=tmp_path)
+    assert ended.code == 2
+    (line,) = ended.err.splitlines()
+    assert "compare.sqlite: the journal of another run: evaluations was 1, now 2; seed was 0, now 3" in line
+    assert "(--fresh)" in line
+    assert (tmp_path / "found/compare.json").read_bytes() == before
