@@ -1,6 +1,6 @@
 """Bounds of boxes of chips within limits on area and TDP against every chip in them that the limits leave.
 
-    python benchmarks/certificates_limits.py 300 --seed 0
+    python benchmarks/certificates_limits.py 300 --seed 0 [--objective throughput-per-watt]
 
 Random sub-spaces of `open` and of PHAZE's area model, limits between what their chips take, random boxes. What a chip
 reaches is the placement of its list schedules, family by family, which no bound of a box that has it may be below.
@@ -42,8 +42,10 @@ BANDED = (Objective.THROUGHPUT, Objective.TDP, Objective.PRICE)
 BOXES = 12
 
 
-def asked(random: np.random.Generator) -> Question:
-    """Return a question about a random space of which both limits leave some chips and leave out others."""
+def asked(random: np.random.Generator, objectives: tuple[Objective, ...] = OBJECTIVES) -> Question:
+    """Return a question about a random space of which both limits leave some chips and leave out others; its objective
+    is one of these.
+    """
 
     def some(*values: Any, most: int = 2) -> tuple[Any, ...]:
         return tuple(sorted(random.choice(values, size=random.integers(1, most + 1), replace=False).tolist()))
@@ -74,7 +76,7 @@ def asked(random: np.random.Generator) -> Question:
             with_devices(real if random.random() < 0.7 else HBM3, int(random.choice([4, 8]))), batch_samples=16
         ),
         space=space,
-        goal=Goal(objectives=(OBJECTIVES[int(random.integers(len(OBJECTIVES)))],)),
+        goal=Goal(objectives=(objectives[int(random.integers(len(objectives)))],)),
         budget={"tdp_w": 1e9},
         micro_batches=(1,),
         recompute=(False, True),
@@ -170,11 +172,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--objective", type=Objective, choices=OBJECTIVES, help="of every question; else random ones")
     options = parser.parse_args()
+    objectives = (options.objective,) if options.objective else OBJECTIVES
     wrong = out = 0
     for number in range(options.count):
         random = np.random.default_rng((options.seed, number))
-        said, beyond = violations(asked(random), random)
+        said, beyond = violations(asked(random, objectives), random)
         wrong, out = wrong + bool(said), out + bool(beyond)
         for line in said[:3]:
             print(f"{number}: {line}")

@@ -2,10 +2,12 @@
 
     python benchmarks/certificates_search.py 300 --seed 0
     python benchmarks/certificates_search.py 100 --fronts
+    python benchmarks/certificates_search.py 100 --ratios
 
 One chip or a fleet, one objective or a frontier, limits, memories that not every model fits. The oracle
 (`tests/search_questions.py`) prunes nothing, but prices a chip with the package's own model of cost: it is the search
-and its certificate that are tried. `--fronts`: only fronts of the throughput and costs of chips, with list schedules.
+and its certificate that are tried. `--fronts`: only fronts of the throughput and costs of chips, with list schedules;
+`--ratios`: the throughput over the TDP of such chips.
 Prints a line for each violation and how many there were; exit code 1 if any.
 """
 
@@ -82,8 +84,10 @@ def asked(random: np.random.Generator) -> Question:
     return made
 
 
-def front_asked(random: np.random.Generator) -> Question:
-    """Return a random question about the front of throughput and costs of up to a hundred chips."""
+def front_asked(random: np.random.Generator, ratio: bool = False) -> Question:
+    """Return a random question about the front of throughput and costs of up to a hundred chips, or about their
+    throughput over their TDP.
+    """
 
     def some(*values: float, most: int) -> tuple[float, ...]:
         return tuple(sorted(random.choice(values, size=random.integers(1, most + 1), replace=False).tolist()))
@@ -110,7 +114,7 @@ def front_asked(random: np.random.Generator) -> Question:
         str(random.choice(MODELS[:4])),
         setting=replace(with_devices(real, int(random.choice([2, 4, 8]))), batch_samples=16),
         space=space,
-        goal=Goal(objectives=(Objective.THROUGHPUT, *beside)),
+        goal=Goal(objectives=(Objective.PER_WATT,) if ratio else (Objective.THROUGHPUT, *beside)),
         budget={"tdp_w": float(random.choice([150.0, 400.0]))} if random.random() < 0.5 else {},
         micro_batches=(1,),
         recompute=(False, True),
@@ -161,11 +165,15 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fronts", action="store_true", help="only fronts of the throughput and costs of chips")
+    parser.add_argument("--ratios", action="store_true", help="only the throughput over the TDP of such chips")
     options = parser.parse_args()
     wrong, start_s = 0, time.process_time()
     for number in range(options.count):
         random = np.random.default_rng((options.seed, number))
-        said = violation(front_asked(random), work=0.0) if options.fronts else violation(asked(random))
+        if options.fronts or options.ratios:
+            said = violation(front_asked(random, options.ratios), work=0.0)
+        else:
+            said = violation(asked(random))
         if said is not None:
             wrong += 1
             print(f"{number}: {said}")

@@ -90,18 +90,25 @@ def most_array_cycles_per_s(least: Chips, most: Chips, built: Floats, setting: S
         return np.asarray(built * kernels.matrix_share)
     tech = technology(kernels.power.node_nm)
     low, high = (_plan(chips, setting, kernels.power) for chips in (least, most))
-    energy = energies(low, tech, np.asarray(sum(areas(low, tech).values())))
-    mac_j = energy.mac_j + feed_bytes_per_mac(high) * energy.feed_j_per_byte
-    mac_j = mac_j + buffer_bytes_per_mac(high) * energy.shared_j_per_byte
-    cycle_j = (1.0 + CLOCK_SHARE) * mac_j * low.rows * low.columns
+    least_j = cycle_j(low, high, tech)
     top = product_power(high, tech)
     rated = Activity().matrix
     spare_w = top.tdp_w - top.beside_w - rated * top.full_w
-    found = np.minimum(built, rated * built + spare_w / cycle_j)
+    found = np.minimum(built, rated * built + spare_w / least_j)
     if tdp_w is not None:
         bottom = product_power(low, tech)
-        found = np.minimum(found, np.maximum(tdp_w - bottom.beside_w, 0.0) / cycle_j)
+        found = np.minimum(found, np.maximum(tdp_w - bottom.beside_w, 0.0) / least_j)
     return np.asarray(kernels.matrix_share * found)
+
+
+def cycle_j(low: Blueprint, high: Blueprint, tech: Technology) -> Floats:
+    """Return the least energy of a cycle of one array in boxes, in J, with operands, sums and clock, by the lowest and
+    highest chip of each.
+    """
+    energy = energies(low, tech, np.asarray(sum(areas(low, tech).values())))
+    mac_j = energy.mac_j + feed_bytes_per_mac(high) * energy.feed_j_per_byte
+    mac_j = mac_j + buffer_bytes_per_mac(high) * energy.shared_j_per_byte
+    return np.asarray((1.0 + CLOCK_SHARE) * mac_j * low.rows * low.columns)
 
 
 def _plan(chips: Chips, setting: Setting, power: PowerLimit) -> Blueprint:

@@ -8,10 +8,11 @@ import pytest
 from hardplace.design.search.ceilings import ceilings
 from hardplace.design.search.price_lines import price_lines
 from hardplace.design.search.sections import Limits, sections
-from hardplace.hardware.settings import setting
+from hardplace.hardware.settings import as_reached, setting
 from hardplace.hardware.space import Box, corners
 from hardplace.hardware.space_files import space
-from hardplace.hardware.types import Budget
+from hardplace.hardware.throttle import matrix_share
+from hardplace.hardware.types import Budget, PowerLimit
 
 HBM3 = setting("hbm3")
 # At 0.55 and 0.7 GHz the voltage is its floor, at 0.9 GHz it is above.
@@ -86,6 +87,31 @@ def test_no_chip_of_a_box_is_cheaper_than_the_lines_of_what_its_cores_take(tdp_w
             near += bool((usd < 1.1 * least).any())
     assert useful > 50
     assert near > 50, "lines are near what some chip costs"
+
+
+def test_what_runs_while_products_do_is_within_the_tdp_of_every_chip_of_a_box() -> None:
+    power = PowerLimit(node_nm=SPACE.node_nm, dtype=SPACE.dtype, memory_kind="HBM3", clock_hz=HBM3.clock_hz)
+    budget = Budget(area_mm2=858.0, tdp_w=700.0)
+    limits = Limits(space=SPACE, budget=budget, billed=True)
+    section = sections(SPACE, as_reached(HBM3, power), (), budget, apart=True)[5]
+    draws, close = np.random.default_rng(5), 0
+    for box in (SPACE.whole, *(drawn(draws, narrow) for narrow in (False, True) for _ in range(30))):
+        low, high = corners([box])
+        chips = SPACE.at(box.places())
+        costs, _, _ = limits.costs(section, chips)
+        inside = np.flatnonzero(limits.within(costs))
+        if not len(inside):
+            continue
+        chips, tdp_w = chips.take(inside), costs.tdp_w[inside]
+        share = ceilings(limits, section, low, high).shares[2]
+        hz = chips.clocks_hz(HBM3)
+        reached = matrix_share(chips, section.setting) * chips.tensor_cores * hz
+        drawn_w = share.taken[0] + reached * share.per_reached_rate[0]
+        drawn_w = drawn_w + chips.tensor_cores * hz * share.per_array_rate[0]
+        drawn_w = drawn_w + chips.vector_cores * chips.vector_lanes * hz * share.per_lane_rate[0]
+        assert (drawn_w <= tdp_w * (1 + 1e-12)).all()
+        close += bool((drawn_w > 0.9 * tdp_w).any())
+    assert close > 20, "the bound is near what some chip draws"
 
 
 @pytest.mark.parametrize("clock", range(len(CLOCKS_HZ)))

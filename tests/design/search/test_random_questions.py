@@ -30,6 +30,11 @@ def test_no_chip_with_any_plan_exceeds_what_a_search_has_proven(number: int) -> 
     assert certificates.violation(certificates.asked(np.random.default_rng((1, number)))) is None
 
 
+def test_no_chip_has_more_samples_a_second_and_watt_than_a_search_has_proven() -> None:
+    asked = certificates.front_asked(np.random.default_rng((4, 2)), ratio=True)
+    assert certificates.violation(asked, work=0.0) is None
+
+
 @pytest.mark.parametrize("first", range(0, 15, 5))
 def test_no_answer_contradicts_brute_force_written_from_the_documents(first: int) -> None:
     for number in range(first, first + 5):

@@ -17,6 +17,7 @@ from hardplace.hardware.bill import Activity, areas, control_w_per_mm2, powers
 from hardplace.hardware.blueprint import stacks_of
 from hardplace.hardware.space import AXES, ChipSpace
 from hardplace.hardware.technology import technology
+from hardplace.hardware.throttle import BESIDE, cycle_j
 from hardplace.hardware.types import Chips
 from hardplace.ndtypes import Floats, Ints
 
@@ -28,7 +29,8 @@ class Shares:
     Attributes:
         taken: Beside both kinds of cores at least, mm2 or W.
         left: Of the limit, beside both kinds of cores, mm2 or W.
-        per_array_rate: Of the limit, for one cycle a second of one array.
+        per_array_rate: Of the limit, for one cycle a second of one array as built.
+        per_reached_rate: Of the limit, for one cycle a second that products reach.
         per_lane_rate: Of the limit, for one cycle a second of one lane.
         tensor_cores: Most tensor cores beside the fewest vector cores.
         vector_cores: Most vector cores beside the fewest tensor cores.
@@ -37,6 +39,7 @@ class Shares:
     taken: Floats
     left: Floats
     per_array_rate: Floats
+    per_reached_rate: Floats
     per_lane_rate: Floats
     tensor_cores: Floats
     vector_cores: Floats
@@ -53,7 +56,8 @@ class Ceilings:
     Attributes:
         tensor_cores: Most tensor cores.
         vector_cores: Most vector cores.
-        shares: Of each limit, for both kinds together: of the area, then of the TDP where it has a limit.
+        shares: Of each limit, for both kinds together: of the area, then of the TDP where it has a limit, as it is
+            rated and, where it holds the arrays' rate, as what runs while products do.
         tdp_w: Limit on the TDP that the arrays' rate is held to; None: none.
     """
 
@@ -72,6 +76,8 @@ def ceilings(limits: Limits, section: Section, low: Ints, high: Ints) -> Ceiling
     found = [_area(section, limits.area_mm2, least, most, lanes)]
     if tdp_w is not None:
         found.append(_power(section, tdp_w, least, most, lanes))
+        if _alike(section):
+            found.append(_power(section, tdp_w, least, most, lanes, products=True))
     tensor, vector = (np.asarray(one, dtype=np.float64) for one in (most.tensor_cores, most.vector_cores))
     for share in found:
         tensor, vector = np.minimum(tensor, share.tensor_cores), np.minimum(vector, share.vector_cores)
@@ -136,8 +142,18 @@ def _area(section: Section, limit_mm2: Floats, least: Chips, most: Chips, lanes:
     )
 
 
-def _power(section: Section, limit_w: Floats, least: Chips, most: Chips, lanes: tuple[Ints, Ints, Ints]) -> Shares:
+def _power(
+    section: Section,
+    limit_w: Floats,
+    least: Chips,
+    most: Chips,
+    lanes: tuple[Ints, Ints, Ints],
+    *,
+    products: bool = False,
+) -> Shares:
     """Return what a limit on TDP leaves: all at the voltage of the lowest clock and with the wires of the least die.
+
+    Rated, or what is drawn while products run: their energy, and all else beside them.
 
     Leakage, clock and control go with the area. A cycle of an array takes energy, which rises with the voltage, and
     leaks for its time, which at V / f falls with the clock.
@@ -153,7 +169,7 @@ def _power(section: Section, limit_w: Floats, least: Chips, most: Chips, lanes: 
     def taken(chips: Chips, die_mm2: Floats) -> tuple[Floats, Floats]:
         """Return power beside what goes with the area, and area."""
         plan = plan_of(chips)
-        drawn = powers(plan, tech, die_mm2, Activity())
+        drawn = powers(plan, tech, die_mm2, BESIDE if products else Activity())
         with_area = drawn["leakage"] + control_w_per_mm2(plan, tech) * die_mm2
         return _sum(drawn) - with_area, _sum(areas(plan, tech))
 
@@ -172,6 +188,7 @@ def _power(section: Section, limit_w: Floats, least: Chips, most: Chips, lanes: 
             vectors_w / low_hz[lanes[0]] + rate_per_mm2[lanes[0]] * vectors_mm2,
         ),
         lanes,
+        cycle_j(low, high, tech) / section.setting.kernels.matrix_share if products else 0.0,
     )
 
 
@@ -182,6 +199,7 @@ def _shares(
     core: tuple[Floats, Floats],
     rate: tuple[Floats, Floats],
     lanes: tuple[Ints, Ints, Ints],
+    per_reached_rate: Floats | float = 0.0,
 ) -> Shares:
     """Return shares from what one array, and one vector core of each number of lanes, takes: as a core, at a rate."""
     _, numbers, starts = lanes
@@ -191,6 +209,7 @@ def _shares(
         taken=taken,
         left=left,
         per_array_rate=rate[0],
+        per_reached_rate=np.broadcast_to(per_reached_rate, left.shape),
         per_lane_rate=np.minimum.reduceat(rate[1] / numbers, starts),
         tensor_cores=(left - least.vector_cores * vector) / core[0],
         vector_cores=(left - least.tensor_cores * core[0]) / vector,

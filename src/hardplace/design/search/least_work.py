@@ -156,8 +156,13 @@ def _update_s(done: KernelWork, setting: Setting) -> Floats:
 
 def _shared_s(cycles: Floats, lane_cycles: Floats, on: Rates, share: Shares) -> Floats:
     """Return how long cores take what a limit leaves: what takes arrays and lanes takes of it for both."""
-    taken = _took_s(cycles, on.matrix_share) * share.per_array_rate + lane_cycles * share.per_lane_rate
-    return np.asarray(taken / share.left)
+    return np.asarray(_core_taken(cycles, lane_cycles, on, share) / share.left)
+
+
+def _core_taken(cycles: Floats, lane_cycles: Floats, on: Rates, share: Shares) -> Floats:
+    """Return what cores take of a limit at least, times seconds, for cycles of arrays and of lanes."""
+    built = _took_s(cycles, on.matrix_share) * share.per_array_rate
+    return np.asarray(built + cycles * share.per_reached_rate + lane_cycles * share.per_lane_rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,8 +236,7 @@ def taken_s(done: KernelWork, on: Rates, share: Shares, counts: Floats, tensor_p
         counts: How often each layer is there.
         tensor_parallel: Ranks that do this work each.
     """
-    cycles = array_cycles_of(done, on) / on.matrix_share
-    taken = done.summed(cycles * share.per_array_rate + done.lane_cycles[:, None] * share.per_lane_rate)
+    taken = done.summed(_core_taken(array_cycles_of(done, on), done.lane_cycles[:, None], on, share))
     return np.asarray(np.einsum("l,lpb->b", counts, taken) * tensor_parallel)
 
 

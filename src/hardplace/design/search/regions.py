@@ -168,7 +168,7 @@ def _chips(scoring: Scoring, region: BoxCandidate, best: bool) -> Opened:
     kept, most = _matters(scoring, vectors)
     matters = np.flatnonzero(kept)
     order = matters[_best_first(vectors[:, matters], known.costs.area_mm2[matters])]
-    if scoring.costs_beside:
+    if scoring.costs_beside and len(vectors) > 1:
         parts = alike(order, vectors, _SIMILAR)
     else:
         # Where several scores count a block has no best chip, and is taken as it is (search.spread).

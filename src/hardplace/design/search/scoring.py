@@ -126,7 +126,7 @@ class Scoring:
     ) -> tuple[Floats, Floats]:
         boxes = len(on.arrays_per_s)
         speed, energy = np.zeros((2, len(there.families), boxes))
-        watts = on.shares[1] if len(on.shares) > 1 and self.goal.objectives == (Objective.PER_WATT,) else None
+        watts = on.shares[1:] if self._over_tdp else ()
         by_speed = len(self.models) == 1 and self._by_speed
         needed = self.needed(costs) if by_speed else np.zeros(boxes)
         # What cores take of each limit for a sample at least, in mm2 s and J.
@@ -144,7 +144,7 @@ class Scoring:
                 once, again = joules(done, on, each, links.counts, group[1], group[0])
                 for member in members:
                     energy[member] = again if there.families[member].recompute else once
-            for row, share in zip(taken, on.shares if lines or watts is not None else (), strict=False):
+            for row, share in zip(taken, on.shares if lines or watts else (), strict=False):
                 row[list(members)] = taken_s(done, on, share, links.counts, group[1]) / group[0]
             matter = speed[list(members)] > needed
             members = tuple(member for member, row in zip(members, matter, strict=True) if row.any())
@@ -174,27 +174,36 @@ class Scoring:
                 if best and whole:
                     needed[open_] = np.maximum(needed[open_], speed[member, open_])
         speed = self.in_time(layout, speed)
-        if watts is not None:
-            speed = self._per_watt(speed, taken[1], watts.taken, costs.tdp_w)
-        # Each line takes the samples a second, not what another line made of them.
-        for most in [self._per_dollar(speed, taken, line, costs) for line in lines]:
+        per_watt = [
+            self._per_watt(speed, drawn_j, share.taken, costs.tdp_w)
+            for share, drawn_j in zip(watts, taken[1:], strict=False)
+        ]
+        # Each takes the samples a second, not what another made of them.
+        for most in (*per_watt, *(self._per_dollar(speed, taken, line, costs) for line in lines)):
             speed = np.minimum(speed, most)
         return speed, energy
 
     @property
     def _by_speed(self) -> bool:
-        """Return whether the best family is the fastest: all other objectives are costs of chips."""
-        return self.goal.objectives[0] is Objective.THROUGHPUT and set(self.goal.objectives[1:]) <= OF_COSTS
+        """Return whether the best family is the fastest: all other objectives, or what the only one is over, are costs
+        of chips.
+        """
+        first, *others = self.goal.objectives
+        return (first is Objective.THROUGHPUT and set(others) <= OF_COSTS) or self._over_tdp
+
+    @property
+    def _over_tdp(self) -> bool:
+        return self.goal.objectives == (Objective.PER_WATT,)
 
     @property
     def costs_beside(self) -> bool:
-        """Return whether a front is asked for of the throughput of one model and costs of chips."""
-        return self._by_speed and len(self.goal.objectives) > 1 and len(self.models) == 1
+        """Return whether the throughput of one model and costs of chips are asked for, as a front or as a ratio."""
+        return self._by_speed and self.goal.objectives != (Objective.THROUGHPUT,) and len(self.models) == 1
 
     def needed(self, costs: Costs) -> Floats:
         """Return samples a second up to which no plan of the only model matters, shape (boxes,); 0 where that is not
-        known: with a score beside the throughput that is none of costs alone. Of a front those within the gap of one of
-        its points do not.
+        known: with a score beside the throughput that is none of costs alone. Where costs count too, those within the
+        gap of a point do not.
 
         Args:
             costs: Least costs of each box.
@@ -204,6 +213,8 @@ class Scoring:
             return np.zeros(len(costs.area_mm2))
         ones, factor = np.ones(len(costs.area_mm2)), 1.0 + (self.gap if others else 0.0)
         most = np.array([self.goal.scores(one, ones, ones, costs) for one in others]).reshape(len(others), len(ones))
+        if self._over_tdp:
+            return np.asarray(self.front.best * (1.0 + self.gap) * self.goal.devices * costs.tdp_w)
         reached = np.array([point for point, _ in self.front.points])
         as_good = (reached[:, 1:, None] * factor >= most[None, :, :]).all(axis=1)
         return np.asarray(np.where(as_good, reached[:, :1] * factor, 0.0).max(axis=0))
