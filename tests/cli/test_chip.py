@@ -1,11 +1,11 @@
-"""`hardplace chip` as a user meets it: in a process of its own, with exit codes, streams and files."""
+"""`hardplace chip` as a user meets it: with exit codes, streams and files."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from commands import Ended, command
 
 BAD = """
 name = "mine"
@@ -32,23 +32,21 @@ bandwidth = "3.2 TB/s"
 """
 
 
-def hardplace(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hardplace", *arguments], capture_output=True, text=True, cwd=folder, timeout=120
-    )
+def hardplace(*arguments: str, folder: Path) -> Ended:
+    return command(*arguments, folder=folder)
 
 
 def test_chip_prints_and_draws(tmp_path: Path) -> None:
     done = hardplace("chip", "h100-sxm", "--dtype", "fp4", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     for word in ("matrix engines", "814 mm²", "700 W", "989 TFLOP/s", "295", "USD", "CO2e", "no fp4: computed in fp8"):
-        assert word in done.stdout
+        assert word in done.out
     assert "<svg" in (tmp_path / "hardplace-out/h100-sxm/chip.html").read_text()
 
 
 def test_json_is_all_of_standard_output_and_writes_nothing(tmp_path: Path) -> None:
     done = hardplace("chip", "tpu-v4", "--json", folder=tmp_path)
-    found = json.loads(done.stdout)["answer"]
+    found = json.loads(done.out)["answer"]
     assert found["published_tdp_w"] == 192
     assert {part["name"] for part in found["area"]} >= {"matrix engines", "shared buffer", "memory interface"}
     assert not list(tmp_path.iterdir())
@@ -56,9 +54,9 @@ def test_json_is_all_of_standard_output_and_writes_nothing(tmp_path: Path) -> No
 
 def test_without_a_name_the_catalogue(tmp_path: Path) -> None:
     done = hardplace("chip", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "h100-sxm" in done.stdout
-    assert "gb200-nvl72" in done.stdout
+    assert done.code == 0, done.err
+    assert "h100-sxm" in done.out
+    assert "gb200-nvl72" in done.out
 
 
 @pytest.mark.parametrize(
@@ -77,25 +75,25 @@ def test_without_a_name_the_catalogue(tmp_path: Path) -> None:
 def test_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(BAD)
     done = hardplace(*arguments, folder=tmp_path)
-    assert done.returncode == 2, done.stdout
-    assert done.stdout == ""
-    assert done.stderr.startswith("hardplace: ")
-    assert done.stderr.count("\n") == 1
+    assert done.code == 2, done.out
+    assert done.out == ""
+    assert done.err.startswith("hardplace: ")
+    assert done.err.count("\n") == 1
     for word in words:
-        assert word in done.stderr
+        assert word in done.err
 
 
 def test_estimate_prints_every_operator_and_draws_the_roofline(tmp_path: Path) -> None:
     done = hardplace("estimate", "opt-350m", "--operators", "--on", "tpu-v4", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     for word in ("block, 24 of them", "mapping", "bound by", "of peak", "memory traffic", "energy", "fc1"):
-        assert word in done.stdout
+        assert word in done.out
     assert "<circle" in (tmp_path / "hardplace-out/opt-350m/operators.html").read_text()
     done = hardplace("estimate", "opt-350m", "--operators", "--on", "trainium2", "--dtype", "fp4", folder=tmp_path)
-    assert "no fp4: computed in fp8" in done.stdout
+    assert "no fp4: computed in fp8" in done.out
     done = hardplace("estimate", "opt-350m", "--operators", "--on", "h100-sxm", folder=tmp_path)
     for word in ("GEMM TN", "fa2", "bound by", "energy", "gemm: fitted"):
-        assert word in done.stdout
+        assert word in done.out
 
 
 @pytest.mark.parametrize(
@@ -114,7 +112,7 @@ def test_bad_input_of_estimate_is_one_line_and_code_2(
     arguments: tuple[str, ...], words: list[str], tmp_path: Path
 ) -> None:
     done = hardplace("estimate", "opt-350m", *arguments, folder=tmp_path)
-    assert done.returncode == 2, done.stdout
-    assert done.stderr.count("\n") == 1
+    assert done.code == 2, done.out
+    assert done.err.count("\n") == 1
     for word in words:
-        assert word in done.stderr
+        assert word in done.err

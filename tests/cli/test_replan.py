@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from commands import Ended, command
 from hardplace.files import read, write, write_text
 from hardplace.plans.anchors import VERSION, Anchor, Factor
 from hardplace.plans.plan_files import DeviceCount, PlanFile
@@ -19,10 +18,8 @@ PLAN = PlanFile(global_batch=16, tensor=2, sequence=True, pipeline=2, data=2)
 RUNNING = replace(PLAN, model="opt-350m", on=(LOT,))
 
 
-def replan(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hardplace", "replan", *arguments], capture_output=True, text=True, timeout=300
-    )
+def replan(*arguments: str) -> Ended:
+    return command("replan", *arguments, folder=Path.cwd())
 
 
 @pytest.fixture
@@ -33,16 +30,16 @@ def path(tmp_path: Path) -> str:
 
 def test_a_lost_device(path: str) -> None:
     done = replan(path, "--lost", "3", "--horizon", "2h")
-    assert done.returncode == 0, done.stderr
-    assert "7 in NVIDIA DGX H100 at hand" in done.stdout
-    assert "read from a checkpoint" in done.stdout
-    found = json.loads(replan(path, "--lost", "3", "--horizon", "2h", "--json").stdout)["answer"]
+    assert done.code == 0, done.err
+    assert "7 in NVIDIA DGX H100 at hand" in done.out
+    assert "read from a checkpoint" in done.out
+    found = json.loads(replan(path, "--lost", "3", "--horizon", "2h", "--json").out)["answer"]
     assert len(found["options"]) == 5
     assert 3 not in found["options"][0]["moves"]["devices"]
 
 
 def test_what_is_kept_from_the_running_plan_is_said(path: str, tmp_path: Path) -> None:
-    said = replan(path, "--lost", "3").stdout
+    said = replan(path, "--lost", "3").out
     heads = next(line for line in said.splitlines() if "samples/s" in line and "ZeRO" in line)
     assert heads.split()[heads.split().index("tensor") :][:7] == [
         "tensor",
@@ -55,31 +52,29 @@ def test_what_is_kept_from_the_running_plan_is_said(path: str, tmp_path: Path) -
     ]
     assert "sequence parallelism wherever tensor is above 1, context 1, expert 1, bf16" in said
     write(tmp_path / "plain.json", replace(RUNNING, sequence=False))
-    plain = replan(str(tmp_path / "plain.json"), "--devices", "16").stdout
+    plain = replan(str(tmp_path / "plain.json"), "--devices", "16").out
     assert "no sequence parallelism, context 1" in plain
     assert " 2 sp" not in plain
     assert "less than 0 B" not in plain
     write(tmp_path / "with.json", replace(RUNNING, tensor=8, pipeline=1, data=1))
-    assert " 8 sp" in replan(str(tmp_path / "with.json"), "--horizon", "30s").stdout
+    assert " 8 sp" in replan(str(tmp_path / "with.json"), "--horizon", "30s").out
 
 
 def test_a_plan_alone_says_the_same_with_its_names_beside_it(path: str, tmp_path: Path) -> None:
     write(tmp_path / "alone.json", PLAN)
     alone = replan(str(tmp_path / "alone.json"), "--model", "opt-350m", "--device", "h100-sxm", "--devices", "6")
-    said = [
-        done.stdout.partition("\nwritten: ")[0] for done in (alone, replan(path, "--devices", "6"))
-    ]  # folders differ
+    said = [done.out.partition("\nwritten: ")[0] for done in (alone, replan(path, "--devices", "6"))]  # folders differ
     assert said[0] == said[1] != ""
     bare = replan(str(tmp_path / "alone.json"))
-    assert bare.returncode == 2
-    assert bare.stderr.strip().endswith("a plan alone: expected model and device with it")
+    assert bare.code == 2
+    assert bare.err.strip().endswith("a plan alone: expected model and device with it")
 
 
 def test_slower_links_from_a_file(path: str, tmp_path: Path) -> None:
     text = (ROOT / "src/hardplace/hardware/nodes/dgx-h100.toml").read_text()
     write_text(tmp_path / "slow.toml", text.replace('"450 GB/s"', '"45 GB/s"'))
     before, after = (
-        json.loads(replan(path, "--json", *more).stdout)["answer"]["options"][0]["samples_per_s"]
+        json.loads(replan(path, "--json", *more).out)["answer"]["options"][0]["samples_per_s"]
         for more in ((), ("--cluster", str(tmp_path / "slow.toml")))
     )
     assert after < before
@@ -89,15 +84,15 @@ def test_what_fits_nowhere_is_infeasible(tmp_path: Path) -> None:
     big = replace(RUNNING, model="gpt3-175b", tensor=8, pipeline=16, data=4, global_batch=64)
     write(tmp_path / "big.json", replace(big, on=(replace(LOT, count=512),)))
     done = replan(str(tmp_path / "big.json"), "--devices", "8")
-    assert done.returncode == 3
-    assert re.search(r"is short by [\d.]+ GiB \([\d,]+ bytes\) on stage", done.stdout)
+    assert done.code == 3
+    assert re.search(r"is short by [\d.]+ GiB \([\d,]+ bytes\) on stage", done.out)
     late = replan(str(tmp_path / "big.json"), "--devices", "504", "--horizon", "30s")
-    assert late.returncode == 3
-    assert "no pause is shorter than 60.0 s" in late.stdout
+    assert late.code == 3
+    assert "no pause is shorter than 60.0 s" in late.out
     write(tmp_path / "wide.json", replace(RUNNING, context=2, on=(replace(LOT, count=2 * RUNNING.devices),)))
     wide = replan(str(tmp_path / "wide.json"), "--devices", "1")
-    assert wide.returncode == 3
-    assert "there are no plans on 1 devices with the context and expert degrees of the running plan" in wide.stdout
+    assert wide.code == 3
+    assert "there are no plans on 1 devices with the context and expert degrees of the running plan" in wide.out
 
 
 @pytest.mark.parametrize(
@@ -119,9 +114,9 @@ def test_what_fits_nowhere_is_infeasible(tmp_path: Path) -> None:
 )
 def test_bad_input_is_one_line(path: str, arguments: tuple[str, ...], message: str) -> None:
     done = replan(path, *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.code == 2
+    assert message in done.err
+    assert done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -142,9 +137,9 @@ def test_bad_input_is_one_line(path: str, arguments: tuple[str, ...], message: s
 def test_a_file_that_does_not_suit_is_refused(running: PlanFile, message: str, tmp_path: Path) -> None:
     write(tmp_path / "plan.json", running)
     done = replan(str(tmp_path / "plan.json"))
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.code == 2
+    assert message in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_the_example_is_as_written(tmp_path: Path) -> None:
@@ -155,15 +150,10 @@ def test_the_example_is_as_written(tmp_path: Path) -> None:
 
 def test_what_place_writes_is_taken(tmp_path: Path) -> None:
     words = ["place", "opt-350m", "--device", "h100-sxm", "--devices", "4", "--batch", "16", "--fix", "schedule=1f1b"]
-    made = subprocess.run(
-        [sys.executable, "-m", "hardplace", *words, "--fix", "zero=1", "--out", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert made.returncode == 0, made.stderr
+    made = command(*words, "--fix", "zero=1", "--out", str(tmp_path), folder=tmp_path)
+    assert made.code == 0, made.err
     done = replan(str(tmp_path / "plan.json"), "--lost", "0")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
 
 
 def test_measured_steps_of_the_system_slow_the_plans_and_another_systems_are_refused(path: str, tmp_path: Path) -> None:
@@ -172,11 +162,11 @@ def test_measured_steps_of_the_system_slow_the_plans_and_another_systems_are_ref
     write(tmp_path / "mine.json", mine)
     steps = []
     for more in ([], ["--calibrated", str(tmp_path / "mine.json")]):
-        found = json.loads(replan(path, "--lost", "3", "--json", *more).stdout)["answer"]
+        found = json.loads(replan(path, "--lost", "3", "--json", *more).out)["answer"]
         steps.append(found["options"][0]["estimate"]["step_s"])
     assert 1.1 < steps[1] / steps[0] < 1.5
     write(tmp_path / "plan.json", replace(RUNNING, software="xla"))
     write(tmp_path / "mine.json", replace(mine, software="megatron-core"))
     done = replan(path, "--lost", "3", "--calibrated", str(tmp_path / "mine.json"))
-    assert done.returncode == 2
-    assert "software: megatron-core: expected xla" in done.stderr
+    assert done.code == 2
+    assert "software: megatron-core: expected xla" in done.err

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own, with exit codes, streams and files."""
+"""The command line as a user meets it: with exit codes, streams and files."""
 
 import contextlib
 import html
@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import hardplace as hp
+from commands import Ended
+from commands import command as in_process
 from hardplace.api.search_runs import journalling
 from hardplace.branch_and_bound.types import StoppingRule
 from hardplace.cli.working import Where, search_folder
@@ -30,17 +32,15 @@ from search_questions import question
 SMALL = ("--space", "phaze", "--area", "30", "--micro-batch", "1", "--tensor-parallel", "1")
 
 
-def hardplace(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hardplace", *arguments], capture_output=True, text=True, cwd=folder, timeout=300
-    )
+def hardplace(*arguments: str, folder: Path | None = None) -> Ended:
+    return in_process(*arguments, folder=folder or Path.cwd())
 
 
 def test_search_prints_the_answer_and_writes_its_folder(tmp_path: Path) -> None:
     done = hardplace("search", "opt-350m", *SMALL, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     for word in ("chip", "plan", "samples/s", "MFU", "certificate", "TPUv4", "pure data parallel", "memory"):
-        assert word in done.stdout
+        assert word in done.out
     result = hp.read(tmp_path / "hardplace-out/opt-350m/result.json")
     assert isinstance(result, DesignResult)
     assert result.gap <= 0.01
@@ -51,20 +51,20 @@ def test_search_prints_the_answer_and_writes_its_folder(tmp_path: Path) -> None:
 
 def test_json_is_all_of_standard_output_and_the_same_as_the_file(tmp_path: Path) -> None:
     done = hardplace("search", "opt-350m", *SMALL, "--json", "--out", "here", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads((tmp_path / "here/result.json").read_text())
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == json.loads((tmp_path / "here/result.json").read_text())
 
 
 def test_searches_after_each_other_have_a_folder_each_and_the_same_one_its_own_again(tmp_path: Path) -> None:
     first = (*SMALL, "--devices", "64", "--batch", "512")
     for arguments, folder in ((first, "opt-350m"), (SMALL, "opt-350m-2"), (first, "opt-350m")):
         done = hardplace("search", "opt-350m", *arguments, folder=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert f"written: hardplace-out/{folder}/result.json" in done.stdout
+        assert done.code == 0, done.err
+        assert f"written: hardplace-out/{folder}/result.json" in done.out
     # A folder that is named is that of one run.
     other = hardplace("search", "opt-350m", *SMALL, "--out", "hardplace-out/opt-350m", folder=tmp_path)
-    assert other.returncode == 2
-    assert "setting.cluster.devices was 64, now 1024" in other.stderr
+    assert other.code == 2
+    assert "setting.cluster.devices was 64, now 1024" in other.err
     assert sorted(one.name for one in (tmp_path / "hardplace-out").iterdir()) == ["opt-350m", "opt-350m-2"]
 
 
@@ -86,8 +86,8 @@ buffers = ["2 MiB", "4 MiB"]
 def test_an_exhaustive_search_ends_at_the_same_answer(tmp_path: Path) -> None:
     (tmp_path / "few.toml").write_text(SPACE)
     asked = ("search", "opt-350m", "--space", "few.toml", *SMALL[4:], "--json", "--gap", "0.001")
-    every = json.loads(hardplace(*asked, "--exhaustive", "--out", "every", folder=tmp_path).stdout)["answer"]
-    best = json.loads(hardplace(*asked, "--out", "best", folder=tmp_path).stdout)["answer"]
+    every = json.loads(hardplace(*asked, "--exhaustive", "--out", "every", folder=tmp_path).out)["answer"]
+    best = json.loads(hardplace(*asked, "--out", "best", folder=tmp_path).out)["answer"]
     assert every["candidates"] == best["candidates"]
     assert every["exact_evaluations"] > best["exact_evaluations"]
     assert every["best"]["samples_per_s"] <= best["bound"]
@@ -99,8 +99,8 @@ def test_few_evaluations_end_a_search_with_its_gap(tmp_path: Path) -> None:
     asked = ("search", "resnet-50", "--setting", "phaze", "--space", "few.toml", "--gap", "0", *SMALL[4:], "--json",
              "--evaluations", "1")  # fmt: skip
     done = hardplace(*asked, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)["answer"]
+    assert done.code == 0, done.err
+    result = json.loads(done.out)["answer"]
     assert result["stop"] == "evaluations spent"
     assert result["exact_evaluations"] == 1
     assert result["bound"] > result["score"]
@@ -108,7 +108,7 @@ def test_few_evaluations_end_a_search_with_its_gap(tmp_path: Path) -> None:
 
 def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
     done = hardplace("search", "opt-350m", *SMALL, "--json", folder=tmp_path)
-    result = json.loads(done.stdout)["answer"]
+    result = json.loads(done.out)["answer"]
     assert result["best"]["chip"]["area_mm2"] <= 30, "a baseline outside the budget must not become the answer"
 
 
@@ -167,12 +167,12 @@ def test_a_budget_below_tpuv4_is_searched_against_it(tmp_path: Path) -> None:
 )
 def test_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: list[str], tmp_path: Path) -> None:
     done = hardplace(*arguments, folder=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith("hardplace: ")
-    assert done.stderr.count("\n") == 1
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("hardplace: ")
+    assert done.err.count("\n") == 1
     for word in words:
-        assert word in done.stderr
+        assert word in done.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,30 +191,30 @@ def test_a_damaged_workload_file_is_named_with_its_field(damage: str, tmp_path: 
     text = {"truncated": text[:1000], "not json": "hello"}.get(damage, json.dumps(content))
     path.write_text(text)
     done = hardplace("search", "model.json", folder=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "model.json" in done.stderr
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert "model.json" in done.err
     word = {"field": "colour", "type": "sequence_length", "negative": "parameters"}.get(damage, "")
-    assert word in done.stderr
+    assert word in done.err
     assert [one.name for one in tmp_path.iterdir()] == ["model.json"]
 
 
 def test_a_workload_file_is_searched_like_a_model_of_the_catalogue(tmp_path: Path) -> None:
     write(tmp_path / "mine.json", load("opt-350m"))
     done = hardplace("search", "mine.json", *SMALL, "--json", folder=tmp_path)
-    assert json.loads(done.stdout)["answer"]["model"] == "opt-350m"
+    assert json.loads(done.out)["answer"]["model"] == "opt-350m"
 
 
 def test_infeasible_is_code_3_and_says_what_is_short(tmp_path: Path) -> None:
     done = hardplace("search", "gpt3-175b", "--space", "phaze", "--memory", "8 GiB", "--devices", "4", folder=tmp_path)
-    assert done.returncode == 3
-    assert done.stdout == ""
-    assert "memory" in done.stderr
-    assert "has 8 GiB" in done.stderr
-    assert done.stderr.strip().count("\n") == 0
+    assert done.code == 3
+    assert done.out == ""
+    assert "memory" in done.err
+    assert "has 8 GiB" in done.err
+    assert done.err.strip().count("\n") == 0
     # That nothing fits is an answer: the journal keeps it, and there is no result.
     assert [one.name for one in tmp_path.rglob("*") if one.is_file() and one.suffix != ".json"] == ["journal.sqlite"]
-    assert "infeasible" in hardplace("runs", folder=tmp_path).stdout
+    assert "infeasible" in hardplace("runs", folder=tmp_path).out
 
 
 def test_ctrl_c_leaves_the_best_answer_so_far_and_its_gap(tmp_path: Path) -> None:
@@ -242,29 +242,29 @@ def test_ctrl_c_leaves_the_best_answer_so_far_and_its_gap(tmp_path: Path) -> Non
 
 def test_no_arguments_print_the_help() -> None:
     done = hardplace()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Usage: hardplace")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("Usage: hardplace")
 
 
 def test_the_objectives_are_in_the_help() -> None:
-    said = "".join(hardplace("search", "--help").stdout.split())
+    said = "".join(hardplace("search", "--help").out.split())
     assert all(one in said for one in Objective)
 
 
 @pytest.mark.parametrize("verb", ["", "search", "models", "chips"])
 def test_help(verb: str) -> None:
     done = hardplace(*([verb] if verb else []), "--help")
-    assert done.returncode == 0
-    assert "Usage: hardplace" in done.stdout
+    assert done.code == 0
+    assert "Usage: hardplace" in done.out
 
 
 def test_models_and_chips_list_what_is_there() -> None:
-    models = json.loads(hardplace("models", "--json").stdout)["answer"]
+    models = json.loads(hardplace("models", "--json").out)["answer"]
     assert {one["name"] for one in models} == set(catalogue())
-    chips = json.loads(hardplace("chips", "--json").stdout)["answer"]
+    chips = json.loads(hardplace("chips", "--json").out)["answer"]
     assert len(chips["space"]["area_mm2"]) == 29_360
-    assert "llama2-7b" in hardplace("models").stdout
-    assert "29,360" in hardplace("chips").stdout
+    assert "llama2-7b" in hardplace("models").out
+    assert "29,360" in hardplace("chips").out
 
 
 def test_import_is_light() -> None:
@@ -288,16 +288,16 @@ def test_openblas_starts_no_threads_unless_the_user_says_how_many(theirs: dict[s
 
 def test_an_area_that_no_chip_meets_is_infeasible_and_names_the_least() -> None:
     done = hardplace("search", "llama2-7b", "--space", "phaze", "--area", "1")
-    assert done.returncode == 3
-    assert "area of a chip" in done.stderr.strip().splitlines()[-1]
-    assert "3.36 mm2" in done.stderr
+    assert done.code == 3
+    assert "area of a chip" in done.err.strip().splitlines()[-1]
+    assert "3.36 mm2" in done.err
 
 
 def test_a_tdp_that_leaves_no_rate_at_all_is_infeasible_and_names_the_least() -> None:
     done = hardplace("search", "llama2-7b", "--micro-batch", "1", "--tensor-parallel", "1", "--limit", "tdp=30W")
-    assert done.returncode == 3
-    assert "TDP of a chip" in done.stderr.strip().splitlines()[-1]
-    assert "needs 71.8 W, has 30.0 W" in done.stderr
+    assert done.code == 3
+    assert "TDP of a chip" in done.err.strip().splitlines()[-1]
+    assert "needs 71.8 W, has 30.0 W" in done.err
 
 
 @pytest.mark.parametrize(
@@ -315,11 +315,11 @@ def test_the_pages_command_asks_the_same_question(asked: str, tmp_path: Path) ->
     question."""
     given = ["search", "opt-350m", *asked.split(), "--out", "here"]
     done = hardplace(*given, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert html.escape(shlex.join(["hardplace", *given])) in (tmp_path / "here/page.html").read_text()
     again = command(hp.read(tmp_path / "here/result.json"))
     done = hardplace(*shlex.split(again)[1:], "--out", "here", "--evaluations", "1", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
 
 
 def test_a_journal_that_another_process_has_just_begun_is_not_taken_for_ones_own(

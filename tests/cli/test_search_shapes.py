@@ -51,9 +51,13 @@ def test_shapes_are_searched_and_written(tmp_path: Path) -> None:
         (("mixtral-8x7b", "--shapes"), "a mixture of experts: expected a dense decoder"),
     ],
 )
-def test_bad_input_is_one_line(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    done = hardplace("search", *arguments, folder=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_bad_input_is_one_line(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("torch", "transformers"):
+        monkeypatch.setitem(sys.modules, name, None)  # is not there
+    done = command("search", *arguments, folder=tmp_path)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())

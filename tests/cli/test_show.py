@@ -1,30 +1,27 @@
-"""`hardplace show` as a user meets it: in a process of its own, with exit codes, streams and files."""
+"""`hardplace show` as a user meets it: with exit codes, streams and files."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from commands import Ended, command
 from hardplace.files import write
 from hardplace.workload.load import load
 
 
-def hardplace(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hardplace", *arguments], capture_output=True, text=True, cwd=folder, timeout=120
-    )
+def hardplace(*arguments: str, folder: Path) -> Ended:
+    return command(*arguments, folder=folder)
 
 
 @pytest.mark.parametrize("model", ["llama3-405b", "resnet-50", "inception-v3"])
 def test_a_model_fits_a_screen_and_is_drawn(model: str, tmp_path: Path) -> None:
     done = hardplace("show", model, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     workload = load(model)
     for word in (f"{workload.parameters:,} parameters", workload.source, workload.command, "heaviest by FLOPs"):
-        assert word in done.stdout
-    assert len(done.stdout.splitlines()) <= 65
+        assert word in done.out
+    assert len(done.out.splitlines()) <= 65
     page = (tmp_path / "hardplace-out" / model / "workload.html").read_text()
     assert "<svg" in page
     assert all(f"<th>{layer.name}</th>" in page for layer in workload.layers)
@@ -32,7 +29,7 @@ def test_a_model_fits_a_screen_and_is_drawn(model: str, tmp_path: Path) -> None:
 
 def test_json_is_all_of_standard_output_and_writes_nothing(tmp_path: Path) -> None:
     done = hardplace("show", "mixtral-8x7b", "--expert-parallel", "4", "--micro-batch", "2", "--json", folder=tmp_path)
-    found = json.loads(done.stdout)["answer"]
+    found = json.loads(done.out)["answer"]
     workload = load("mixtral-8x7b")
     assert found["parameters"] == workload.parameters
     assert found["parallelism"] == {"tensor": 1, "sequence": False, "context": 1, "expert": 4, "whole_experts": False}
@@ -47,17 +44,17 @@ def test_json_is_all_of_standard_output_and_writes_nothing(tmp_path: Path) -> No
 def test_a_layer_s_operators_are_listed_from_a_file(tmp_path: Path) -> None:
     write(tmp_path / "mine.json.gz", load("u-net"))
     done = hardplace("show", "mine.json.gz", "--layer", "decoder 1", "--out", "here", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     operators = [one for one in load("u-net").layers[5].operators if one.kind != "view"]
-    assert f"{len(operators)} operators" in done.stdout
-    table = done.stdout.splitlines()[2:-2]
+    assert f"{len(operators)} operators" in done.out
+    table = done.out.splitlines()[2:-2]
     assert len(table) == len(operators)
     for line, operator in zip(table, operators, strict=True):
         assert operator.name in line
         assert operator.phase.value in line
     assert "Every operator of decoder 1" in (tmp_path / "here/workload.html").read_text()
     done = hardplace("show", "u-net", "--layer", "decoder 1", "--json", folder=tmp_path)
-    assert len(json.loads(done.stdout)["answer"]["operators"]) == len(operators)
+    assert len(json.loads(done.out)["answer"]["operators"]) == len(operators)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +79,9 @@ def test_a_layer_s_operators_are_listed_from_a_file(tmp_path: Path) -> None:
 )
 def test_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: list[str], tmp_path: Path) -> None:
     done = hardplace("show", *arguments, folder=tmp_path)
-    assert done.returncode == 2, done.stdout
-    assert done.stdout == ""
-    assert done.stderr.startswith("hardplace: ")
-    assert done.stderr.count("\n") == 1
+    assert done.code == 2, done.out
+    assert done.out == ""
+    assert done.err.startswith("hardplace: ")
+    assert done.err.count("\n") == 1
     for word in words:
-        assert word in done.stderr
+        assert word in done.err

@@ -1,8 +1,11 @@
 """`hardplace trace` as a user meets it: a config, a function, an ONNX file in; a Workload file out, or one line."""
 
+import io
 import json
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from commands import Ended, command  # noqa: E402
 from hardplace.workload.load import load  # noqa: E402
 
 OWN = """
@@ -82,18 +86,46 @@ LLAMA = {
 }
 
 
-def hardplace(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hardplace", *arguments], capture_output=True, text=True, cwd=folder, timeout=300
-    )
+@pytest.fixture(autouse=True)
+def path_and_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a command leaves in this process, and the next would find."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    sys.modules.pop("own", None)
+
+
+def hardplace(*arguments: str, folder: Path) -> Ended:
+    """In this process, which imports torch once. What libraries log goes to the standard error of a process."""
+    logged, logs = logging.StreamHandler(io.StringIO()), [logging.getLogger(one) for one in ("torch", "transformers")]
+    for log in logs:
+        log.addHandler(logged)
+    try:
+        done = command(*arguments, folder=folder)
+    finally:
+        for log in logs:
+            log.removeHandler(logged)
+    return done._replace(err=done.err + logged.stream.getvalue())
+
+
+@pytest.mark.parametrize(("source", "code", "lines"), [("config.json", 2, 1), ("own:odd", 0, None)])
+def test_a_process_of_its_own_says_the_same(tmp_path, source, code, lines):
+    """As a user starts it, with all that libraries write."""
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "num_attention_heads": 7}')
+    words = [sys.executable, "-m", "hardplace", "trace", source]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    here = hardplace("trace", source, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (here.code, here.err)
+    assert done.returncode == code
+    assert lines is None or done.stderr.count("\n") == lines
 
 
 def test_a_config_gives_the_graph_of_the_catalogue(tmp_path):
     (tmp_path / "llama").mkdir()
     (tmp_path / "llama" / "config.json").write_text(json.dumps(LLAMA))
     done = hardplace("trace", "llama/config.json", "--out", "mine.json", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "6,738,415,616 parameters" in done.stdout
+    assert done.code == 0, done.err
+    assert "6,738,415,616 parameters" in done.out
     found, shipped = load(tmp_path / "mine.json"), load("llama2-7b")
     assert (found.layers, found.order, found.edges) == (shipped.layers, shipped.order, shipped.edges)
     assert found.command == "hardplace trace llama/config.json"
@@ -102,17 +134,16 @@ def test_a_config_gives_the_graph_of_the_catalogue(tmp_path):
 def test_a_function_is_recorded_and_what_has_no_model_is_named(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     done = hardplace("trace", "own:tower", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     workload = load(tmp_path / "tower.json.gz")
     assert workload.parameters == 4 * (64 * 64 + 64)
     assert workload.command == "hardplace trace own:tower"
     # Each linear forward and its two gradients, but for the first one's input.
     assert workload.flops_per_sample() == 2 * 64 * 64 * (4 * 3 - 1)
     done = hardplace("trace", "own:odd", folder=tmp_path)
-    assert done.returncode == 0
+    assert done.code == 0
     assert (
-        "warning: operator without a model of its own: linalg_matrix_exp, 2 times, 0.00\u00a0% of the FLOPs"
-        in done.stderr
+        "warning: operator without a model of its own: linalg_matrix_exp, 2 times, 0.00\u00a0% of the FLOPs" in done.err
     )
 
 
@@ -121,7 +152,7 @@ def test_the_command_says_how_with_its_options(tmp_path):
     done = hardplace(
         "trace", "own:tower", "--dtype", "fp32", "--name", "my tower", "--autocast", "bf16", folder=tmp_path
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     said = "hardplace trace own:tower --name 'my tower' --dtype fp32 --autocast bf16"
     assert load(tmp_path / "my tower.json.gz").command == said
 
@@ -137,21 +168,21 @@ def test_onnx_is_recorded_for_inference(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     done = hardplace("trace", "model.onnx", "--size", "rows=16", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     workload = load(tmp_path / "model.json.gz")
     assert workload.command == "hardplace trace model.onnx --size rows=16"
     assert not workload.training
     assert workload.parameters == 64 * 32
     assert workload.flops_per_sample() == 2 * 16 * 64 * 32
     refused = hardplace("search", "model.json.gz", folder=tmp_path)
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "inference" in refused.stderr
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "inference" in refused.err
     missing = hardplace("trace", "model.onnx", folder=tmp_path)
-    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
-    assert "size rows=8" in missing.stderr
+    assert (missing.code, missing.err.count("\n")) == (2, 1)
+    assert "size rows=8" in missing.err
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString()[:-40])
     cut = hardplace("trace", "model.onnx", "--size", "rows=16", folder=tmp_path)
-    assert (cut.returncode, cut.stderr.count("\n")) == (2, 1)
+    assert (cut.code, cut.err.count("\n")) == (2, 1)
     assert onnx is not None
 
 
@@ -182,8 +213,8 @@ def test_a_bad_config_is_one_line(tmp_path, config, arguments, words):
     (tmp_path / "config.json").write_text(config)
     (tmp_path / "own.py").write_text("raise SystemExit('this must never run')")
     done = hardplace("trace", "config.json", *arguments, folder=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert all(word in done.stderr for word in words), done.stderr
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert all(word in done.err for word in words), done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "own.py"]
 
 
@@ -191,8 +222,8 @@ def test_a_bad_config_is_one_line(tmp_path, config, arguments, words):
 def test_sequence_length_belongs_to_configs(tmp_path, source):
     (tmp_path / "own.py").write_text(OWN)
     done = hardplace("trace", source, "--sequence-length", "64", folder=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "--sequence-length: 64: expected a config.json" in done.stderr
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert "--sequence-length: 64: expected a config.json" in done.err
 
 
 @pytest.mark.parametrize(
@@ -210,5 +241,5 @@ def test_sequence_length_belongs_to_configs(tmp_path, source):
 def test_a_bad_source_is_one_line(tmp_path, source, words):
     (tmp_path / "own.py").write_text(OWN)
     done = hardplace("trace", source, folder=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert all(word in done.stderr for word in words), done.stderr
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert all(word in done.err for word in words), done.err

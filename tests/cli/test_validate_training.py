@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from hardplace.api.measurements import scored_runs
 from hardplace.cli import main  # noqa: F401  (joins the verbs)
 from hardplace.cli.app import app
-from hardplace.csv_table import parse
 from hardplace.errors import BadInput
-from hardplace.plans.published.rows import rows_of
 from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import score, summary
+from hardplace.report.validation import show_runs
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "validation/training/training.csv"
@@ -21,13 +21,18 @@ DATA = ROOT / "validation/training/training.csv"
 
 @pytest.fixture(scope="module")
 def scored():
-    return [score(row) for row in rows_of(parse(DATA.read_text(), str(DATA)))]
+    return scored_runs(DATA)
 
 
-def test_the_document_is_what_the_command_prints():
-    done = CliRunner().invoke(app, ["validate", "training", "--data", str(DATA), "--markdown"])
+def test_the_document_is_what_the_command_prints(scored, capsys, tmp_path):
+    """Of all rows by the command's own two functions; that it prints what they do, of a few."""
+    show_runs(scored, markdown=True)
+    assert capsys.readouterr().out.strip() in (ROOT / "docs/validation.md").read_text()
+    path = few(tmp_path)
+    show_runs(scored_runs(path), markdown=True)
+    done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--markdown"])
     assert done.exit_code == 0, done.output
-    assert done.output.strip() in (ROOT / "docs/validation.md").read_text()
+    assert done.output == capsys.readouterr().out
 
 
 def test_every_row_is_predicted_or_says_why_not(scored):
@@ -164,8 +169,7 @@ def test_what_a_row_states_of_modules_and_of_layers_in_host_memory_is_in_its_pla
 
 def test_memory_of_torchtitan_is_near_what_it_reserves():
     """A source that no fit has seen: 3.7 % in the mean, 12.4 % at worst; all of it ran, so all of it fits."""
-    data = DATA.with_name("torchtitan.csv")
-    found = [score(row) for row in rows_of(parse(data.read_text(), str(data)))]
+    found = scored_runs(DATA.with_name("torchtitan.csv"))
     errors = [abs(one.memory_error) for one in found]
     assert len(errors) == 10
     assert sum(errors) / len(errors) < 0.05

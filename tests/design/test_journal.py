@@ -229,13 +229,14 @@ def test_a_journal_says_how_far_its_run_is(tmp_path: Path) -> None:
 def test_three_kills_leave_a_whole_journal_and_the_same_answer() -> None:
     script = ROOT / "benchmarks/kills.py"
     done = subprocess.run(
-        [sys.executable, script, "--kills", "3", "--each", "3", "--seed", "1", "--commands", "1"],
+        # one run: after 0.82, 0.49 and 0.26 of the seconds of one that nobody disturbs
+        [sys.executable, script, "--kills", "3", "--each", "3", "--seed", "6", "--commands", "1"],
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "| 3 |" in done.stdout
+    assert "| 1 | 3 |" in done.stdout
 
 
 def test_runs_are_listed_and_exported(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 import json
 import math
 import re
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commands import Ended, command
 from hardplace.cost.gpu.datasheet import datasheet
 from hardplace.cost.gpu.fitting.calibrate import calibrate
 from hardplace.cost.gpu.fitting.errors import attention_errors, gemm_errors
@@ -289,20 +288,18 @@ def test_relatives() -> None:
     assert carried.tile_bytes_per_cycle == pytest.approx(2 * a100.gemm.tile_bytes_per_cycle, rel=0.01)
 
 
-def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hardplace", *words], capture_output=True, text=True, cwd=folder, timeout=120
-    )
+def run(*words: str, folder: Path) -> Ended:
+    return command(*words, folder=folder)
 
 
 def test_the_verbs(tmp_path: Path) -> None:
     data = str(DATA / "gemm_v100-sxm2.csv")
     done = run("calibrate", data, "--device", "v100-sxm2", "--relative", "a100-80gb-sxm", "--json", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["answer"][0]["part"] == "gemm"
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["answer"][0]["part"] == "gemm"
     judged = run("validate", "gemm", data, "--device", "v100-sxm2.gpu.json", "--json", folder=tmp_path)
-    assert judged.returncode == 0, judged.stderr
-    (found,) = json.loads(judged.stdout)["answer"]
+    assert judged.code == 0, judged.err
+    (found,) = json.loads(judged.out)["answer"]
     assert found["held_out"]
     assert found["rows"][0]["mean"] < 0.12
     assert found["rows"][0]["roofline"] > 0.3
@@ -314,29 +311,29 @@ def test_the_verbs(tmp_path: Path) -> None:
         "a100-80gb-sxm",
         folder=tmp_path,
     )
-    assert shown.returncode == 0, shown.stderr
-    assert "s >= 1024" in shown.stdout
-    assert "noise" in shown.stdout
+    assert shown.code == 0, shown.err
+    assert "s >= 1024" in shown.out
+    assert "noise" in shown.out
     for words, message in (
         (("validate", "gemm", data, "--device", "v10"), "did you mean"),
         (("calibrate", data, "--device", "v100-sxm"), "v100-sxm2"),
         (("validate", "gemm", "none.csv", "--device", "t4"), "cannot be read"),
     ):
         bad = run(*words, folder=tmp_path)
-        assert bad.returncode == 2
-        assert message in bad.stderr
-        assert bad.stderr.count("\n") == 1
+        assert bad.code == 2
+        assert message in bad.err
+        assert bad.err.count("\n") == 1
 
 
 def test_the_table_in_the_documents_is_what_the_command_prints() -> None:
     text = (DATA.parents[1] / "docs" / "validation-gpu.md").read_text()
     done = run("validate", "gpu", str(DATA), folder=DATA)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
 
     def cells(document: str) -> list[list[str]]:
         return [[cell.strip() for cell in line.split("|")] for line in document.splitlines() if line.startswith("|")]
 
-    shown, printed = cells(text), cells(done.stdout)
+    shown, printed = cells(text), cells(done.out)
     assert len(shown) >= len(printed) > 100
     for before, after in zip(shown[: len(printed)], printed, strict=True):
         assert len(before) == len(after)
