@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -204,6 +205,8 @@ def test_a_plan_at_hand_that_contradicts_itself_is_bad_input() -> None:
         (lambda: hp.place("llama2-7b", "h100-sxm", 8, batch=16, fixed={"tensor": 5}), "fixed"),
         (lambda: hp.place("llama2-7b", "h100-sxm", batch=16), "device"),
         (lambda: hp.place("llama2-7b", "h100-sxm", 0, batch=16), "devices"),
+        (lambda: hp.search("opt-350m", gap=-1.0), "gap"),
+        (lambda: hp.stages("opt-350m", gap=math.nan), "gap"),
         (lambda: hp.search("opt-350m", tensor=9999), "tensor"),
         (lambda: hp.search("opt-350m", limits={"area": -1.0}), "limits"),
         (lambda: hp.search("opt-350m", micro_batch=3), "micro_batch"),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hardplace.errors import BadInput
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppingRule:
     """When a search may stop.
 
     Attributes:
-        gap: Relative gap; 0.01: no candidate of the space is more than 1 % better.
+        gap: Relative gap, from 0 to below 1; 0.01: no candidate of the space is more than 1 % better.
         limit_s: Wall-clock seconds; None: no limit.
         start_s: Moment of time.perf_counter from which they count; None: where the search begins.
         evaluations: Number of exact evaluations; None: no limit.
@@ -23,6 +25,11 @@ class StoppingRule:
     start_s: float | None = None
     evaluations: int | None = None
     exhaustive: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for a gap that is none."""
+        if not 0.0 <= self.gap < 1.0:
+            raise BadInput("gap", self.gap, "a share from 0 to below 1")
 
 
 ONE_PERCENT = StoppingRule(gap=0.01)
