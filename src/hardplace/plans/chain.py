@@ -150,10 +150,12 @@ def offloaded(layers: Sequence[LayerWork], plan: Plan) -> tuple[LayerWork, ...]:
     if not plan.offload_layers or not layers:
         return tuple(layers)
     share = _offloaded_share(plan, len(layers))
-    made = {
-        one: replace(one, saved_bytes=(1.0 - share) * one.saved_bytes, offloaded_bytes=share * one.saved_bytes)
-        for one in dict.fromkeys(layers)
-    }
+    made = {}
+    for one in dict.fromkeys(layers):
+        away = share * one.saved_bytes
+        made[one] = replace(
+            one, saved_bytes=(1.0 - share) * one.saved_bytes, offloaded_bytes=away, late_bytes=one.late_bytes + away
+        )
     return tuple(made[one] for one in layers)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardplace.plans.pipeline import in_flight
+from hardplace.plans.pipeline import in_flight, weights_left
 from hardplace.plans.plan import GRADIENT_BYTES, STATE_BYTES, Format, OptimizerKind, Plan
 from hardplace.plans.v_orders import v_turns
 
@@ -61,6 +61,9 @@ class StageContents:
         passing_bytes: Of the logits and loss, what is freed before the backward pass of the last layer.
         lingering_bytes: What the last step left that is held until the forward pass has ended.
         second_saved_bytes: What of saved_bytes the second chunk of a V-shaped schedule keeps; else 0.
+        late_bytes: What of one micro-batch recompute makes, or comes back from host memory, and weight gradients need.
+        late_working_bytes: What of working_bytes late_bytes counts already: the less where both are held.
+        logits_gradient_bytes: Gradient of the logits of one micro-batch, which the head's weight gradients read.
     """
 
     parameters: int
@@ -79,6 +82,9 @@ class StageContents:
     passing_bytes: float = 0.0
     lingering_bytes: float = 0.0
     second_saved_bytes: float = 0.0
+    late_bytes: float = 0.0
+    late_working_bytes: float = 0.0
+    logits_gradient_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +172,8 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
     wide = weight / 2.0  # activations in fp32
     hops = 2.0 * wide * held.boundary_bytes if plan.pipeline > 1 else 0.0
     (saved, logits), working = _in_flight_bytes(plan, stage, held), held.working_bytes
+    if plan.schedule.apart:
+        working = working - held.late_working_bytes
     if habits.loss_passes:  # a layer's backward pass begins when the loss's has ended
         working = 0.0 + (working - held.passing_bytes) * (working > held.passing_bytes)
     if habits.returns_cache:
@@ -193,12 +201,17 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
 def _in_flight_bytes(plan: Plan, stage: int, held: StageContents) -> tuple[float, float]:
     """Return what a stage keeps of the micro-batches in flight, at most: activations, and logits with the loss.
 
-    In a V the chunks of a stage may differ, and how many of each are in flight does; logits stay until the head's
-    weight gradients.
+    Where weight gradients run apart, what recompute has made waits for them, and the gradient of the logits. In a V
+    the chunks of a stage may differ, and how many of each are in flight does; logits stay until the head's weight
+    gradients.
     """
     if not plan.schedule.folds:
         flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
-        return flight * held.saved_bytes, held.logits_bytes
+        (late,) = weights_left(stage, plan.pipeline, plan.micro_batches, 1, plan.schedule)
+        if not late:
+            return flight * held.saved_bytes, held.logits_bytes
+        logits = held.logits_bytes + (late - 1) * held.logits_gradient_bytes
+        return flight * held.saved_bytes + late * held.late_bytes, logits
     pairs = v_turns(plan.pipeline, plan.micro_batches, plan.schedule)[stage].held
     second, most = held.second_saved_bytes, 0.0
     for one, two in pairs:

@@ -14,10 +14,10 @@ class PipelineSchedule(StrEnum):
     """Order of micro-batches in a pipeline.
 
     1F1B with virtual stages is the interleaved schedule (Narayanan et al. 2021). Zero-bubble is ZB-H1 (arXiv
-    2401.10241): weight gradients are passes of their own that fill the bubble, at 1F1B's memory. The others are
-    V-shaped: a stage has two chunks, one on the way down and one on the way back, so that embedding and head are both
-    on the first. ZB-V (same source) at 1F1B's memory, V-Half and V-Min (arXiv 2405.15362) at a half and a third of it,
-    DualPipeV (DeepSeek's DualPipe).
+    2401.10241): weight gradients are passes of their own that fill the bubble, at 1F1B's memory where nothing is
+    recomputed. The others are V-shaped: a stage has two chunks, one on the way down and one on the way back, so that
+    embedding and head are both on the first. ZB-V (same source) at 1F1B's memory, V-Half and V-Min (arXiv 2405.15362)
+    at a half and a third of it, DualPipeV (DeepSeek's DualPipe).
     """
 
     ONE_F_ONE_B = "1f1b"

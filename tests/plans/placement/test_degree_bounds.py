@@ -52,6 +52,8 @@ def layers_of(seconds, work):
         compute_s=seconds[:2],
         saved_bytes=np.zeros(count),
         working_bytes=np.zeros(count),
+        brief_bytes=np.zeros(count),
+        late_bytes=np.zeros(count),
         marks=np.zeros(count, dtype=np.int64),
         shared_marks=np.zeros(0, dtype=np.int64),
     )
@@ -218,17 +220,21 @@ def held_layer(rng, heavy):
 
 def test_layers_that_may_not_fit_fit_no_cut():
     """Dense layers before mixtures, some of a stage's recomputed, also such as keep more than without (their input is
-    the larger): where the cheap bound of memory says no, no cut of all fits; the heavy layers by themselves find more
-    that do not."""
+    the larger), and what is made again waits or not: where the cheap bound of memory says no, no cut of all fits; the
+    heavy layers by themselves find more that do not."""
     rng, site = np.random.default_rng(7), fleet_of([(device("h100-sxm"), node("dgx-h100"), 8)], Plan(global_batch=8))
     site, found = site.sites[0], {"fits": 0, "of all": 0, "of the heavy": 0}
-    ways = itertools.product((2, 3), (PipelineSchedule.ONE_F_ONE_B, PipelineSchedule.GPIPE), (0, 1, 2), range(20))
+    schedules = PipelineSchedule.ONE_F_ONE_B, PipelineSchedule.GPIPE, PipelineSchedule.ZERO_BUBBLE
+    ways = itertools.product((2, 3), schedules, (0, 1, 2), range(20))
     for pipeline, schedule, some, _ in ways:
         dense, heavy = (held_layer(rng, heavy) for heavy in (0, 1))
         plain = (*[dense] * int(rng.integers(0, 3)), *[heavy] * int(rng.integers(2, 6)))
         eased = {
             one: replace(
-                one, saved_bytes=float(rng.choice((1e7, 5e9))), working_bytes=one.working_bytes + one.saved_bytes
+                one,
+                saved_bytes=float(rng.choice((1e7, 5e9))),
+                working_bytes=one.working_bytes + one.saved_bytes,
+                late_bytes=one.saved_bytes * int(rng.integers(0, 2)),
             )
             for one in (dense, heavy)
         }
@@ -241,7 +247,10 @@ def test_layers_that_may_not_fit_fit_no_cut():
             replace(
                 layers_of(np.zeros((3, len(one.whole))), one.whole),
                 saved_bytes=np.array([layer.saved_bytes for layer in one.whole]),
-                working_bytes=np.array([layer.working_bytes for layer in one.whole]),
+                **{
+                    name: np.array([getattr(layer, name) for layer in one.whole])
+                    for name in ("working_bytes", "brief_bytes", "late_bytes")
+                },
             )
             for one in chains
         ]

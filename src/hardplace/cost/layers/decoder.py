@@ -186,6 +186,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         saved += 2.0 * b.local * shape.hidden  # masks of two, 1 byte each
     saved += b.entering_bytes(mixture=shape.experts is not None and number >= shape.experts.dense_layers)
     again: tuple[Work, ...] = ()
+    whole = saved - (0.0 if degrees.flash else _scores_bytes(shape, degrees))
     cache = _cache_bytes(b) if degrees.returns_cache else 0.0
     if recompute is Recompute.FULL:
         saved, again, working = out + cache, _needed(b, number, forward), saved
@@ -207,6 +208,7 @@ def block(shape: DecoderShape, degrees: Degrees, recompute: Recompute, number: i
         working_bytes=working + b.widest_bytes,
         output_bytes=out,
         lingering_bytes=cache,
+        late_bytes=0.0 if recompute is Recompute.NONE else max(0.0, whole - saved),
         tensors=b.tensors,
     )
 
@@ -268,6 +270,7 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
         * (b.local + (b.tokens if degrees.autograd else b.local)),
         logits_bytes=1.0 * kept * logits,
         passing_bytes=1.0 * passes * logits,
+        logits_gradient_bytes=1.0 * degrees.activation_bytes * logits,
         working_bytes=b.widest_bytes,
         output_bytes=0.0,
         tensors=b.tensors,

@@ -155,6 +155,9 @@ class LayerWork:
             the backward one.
         passing_bytes: Of the logits and loss, what is freed before the backward pass of the layer before.
         lingering_bytes: What the last step left that is held until the forward pass has ended.
+        late_bytes: Of what recompute makes and what comes back from host memory, what weight gradients need: where they
+            run apart it is held until then.
+        logits_gradient_bytes: Gradient of the logits, which the head's weight gradients read, of one micro-batch.
         tensors: Number of its trained tensors.
     """
 
@@ -177,7 +180,14 @@ class LayerWork:
     offloaded_bytes: float = 0.0
     passing_bytes: float = 0.0
     lingering_bytes: float = 0.0
+    late_bytes: float = 0.0
+    logits_gradient_bytes: float = 0.0
     tensors: int = 0
+
+    @property
+    def brief_bytes(self) -> float:
+        """Return the working bytes that no weight gradient needs: gone with the layer's backward pass."""
+        return self.working_bytes - (self.late_bytes - self.offloaded_bytes)
 
     @property
     def weights(self) -> WeightSizes:

@@ -100,7 +100,7 @@ def _lightest(
     """Yield the estimate of the plan of these schedules and kinds of recompute that holds least, if there is one."""
     shape = search.divided.shape
     flight = {way: in_flight(0, plan.pipeline, plan.micro_batches, way[1], way[0]) for way in ways}
-    schedule, virtual = min(flight, key=flight.__getitem__)
+    schedule, virtual = min(flight, key=lambda way: (flight[way], way[0].apart))  # weight gradients that wait hold more
     recompute, count = max(kinds, key=lambda one: (_EASES.index(one[0]), one[1] or shape.layers))
     one = replace(
         plan, schedule=schedule, virtual=virtual, recompute=recompute, recompute_layers=min(count, shape.layers)

@@ -25,7 +25,7 @@ _COMPUTE: tuple[Callable[[StepLayerTimes], float], ...] = (
     lambda one: one.backward.compute_s + one.weight.compute_s,
 )
 _HELD = tuple(one.name for one in fields(StageContents))
-_OF_LOSS = ("logits_bytes", "passing_bytes", "lingering_bytes")
+_OF_LOSS = ("logits_bytes", "passing_bytes", "lingering_bytes", "logits_gradient_bytes")
 _SIDES = ("forward_s", "backward_s", "weight_s")
 
 
@@ -39,6 +39,8 @@ class LayerColumns:
         compute_s: Compute alone, of the forward pass and of the rest, shape (2, layers).
         saved_bytes: Activations kept for a micro-batch, (layers,).
         working_bytes: Temporary buffers of the backward pass, (layers,).
+        brief_bytes: Of those, what no weight gradient needs, (layers,).
+        late_bytes: What recompute makes, or comes back, that weight gradients need, (layers,).
         marks: Numbers that tell apart layers that differ, (layers,).
         shared_marks: Numbers that tell apart weights that layers share.
     """
@@ -48,6 +50,8 @@ class LayerColumns:
     compute_s: Floats
     saved_bytes: Floats
     working_bytes: Floats
+    brief_bytes: Floats
+    late_bytes: Floats
     marks: Ints  # a random number for each distinct layer: sums tell what a stage holds
     shared_marks: Ints  # the same for weights that several layers hold
 
@@ -73,6 +77,8 @@ def layers_of(chain: LayerChain, plan: Plan, site: DevicePool, known: Known, see
         compute_s=np.array([[side(one) for one in priced] for side in _COMPUTE])[:, each],
         saved_bytes=np.array([one.saved_bytes for one in distinct])[each],
         working_bytes=np.array([one.working_bytes for one in distinct])[each],
+        brief_bytes=np.array([one.brief_bytes for one in distinct])[each],
+        late_bytes=np.array([one.late_bytes for one in distinct])[each],
         marks=marks[: len(distinct)][each],
         shared_marks=marks[len(distinct) :],
     )
@@ -200,14 +206,8 @@ class Stages:
         def largest(names: slice) -> Floats:
             return np.asarray(cuts.largest(columns[:, names].sum(axis=1))[self.low, self.high])
 
-        most = cuts.largest(again.working_bytes)
-        working = most[self.low, self.high]
-        if self.recompute_layers:  # only on a chain: cuts are prefixes
-            eased = cuts.largest(plain.working_bytes)
-            begin = np.clip(self._start, self.low, self.high)
-            stop = np.clip(self._start + self.recompute_layers, self.low, self.high)
-            around_it = np.maximum(eased[self.low, begin], eased[stop, self.high])
-            working = np.maximum(most[begin, stop], around_it)
+        working = self._largest(again.working_bytes, plain.working_bytes)
+        beside = self._largest(again.brief_bytes, plain.brief_bytes)
         outputs = np.array([one.output_bytes for one in again.work])
         held = {
             **{name: totals[name] - self.sharing.twice(name) for name in WeightSizes._fields},
@@ -215,6 +215,8 @@ class Stages:
             - self._kept_again(),
             **{name: totals[name] for name in _OF_LOSS},
             "working_bytes": working,
+            "late_bytes": self._split(again.late_bytes, plain.late_bytes, self.low, self.high, self._start),
+            "late_working_bytes": working - beside,
             "largest_parameters": largest(slice(4)),
             "largest_trained_parameters": largest(slice(2)),
             "largest_packed_bytes": largest(slice(4, 6)),
@@ -225,6 +227,18 @@ class Stages:
             saved = self._by_side(again.saved_bytes[:, None])[1, :, 0]
             held["second_saved_bytes"] = saved - self._kept_by_side()[1]
         return StageContents(**cast(Any, held))
+
+    def _largest(self, again: Floats, eased: Floats) -> Floats:
+        """Return the largest of every stage's layers: of the recomputed ones `again`, of the others `eased`."""
+        cuts = self.parts.cuts
+        most = cuts.largest(again)
+        if not self.recompute_layers:
+            return np.asarray(most[self.low, self.high])
+        plain = cuts.largest(eased)  # only on a chain: cuts are prefixes
+        begin = np.clip(self._start, self.low, self.high)
+        stop = np.clip(self._start + self.recompute_layers, self.low, self.high)
+        around_it = np.maximum(plain[self.low, begin], plain[stop, self.high])
+        return np.asarray(np.maximum(most[begin, stop], around_it))
 
     def _first(self) -> Ints:
         """Return the first layer of every stage."""

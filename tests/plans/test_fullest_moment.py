@@ -1,0 +1,88 @@
+"""What a stage holds at its fullest moment, by replay of its passes and by hand (docs/model-training.md, section 5)."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from hardplace.cost.layers.decoder import block, head
+from hardplace.cost.layers.recognise import decoder_of
+from hardplace.cost.layers.recorded import layer_work
+from hardplace.plans.chain import of_workload, offloaded
+from hardplace.plans.chunks import held
+from hardplace.plans.memory import StageContents, stage_memory
+from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.simulate import Pass, order
+from hardplace.workload.decoder import Degrees
+from hardplace.workload.load import load
+from hardplace.workload.sharding import shard
+from hardplace.workload.types import Parallelism, Recompute
+from hardplace.workload.weights import WeightSizes
+
+ZB_H1 = Plan(global_batch=16, zero=0, schedule=PipelineSchedule.ZERO_BUBBLE)
+NOTHING = StageContents(
+    parameters=0, expert_parameters=0, saved_bytes=0.0, logits_bytes=0.0, working_bytes=0.0,
+    largest_parameters=0, boundary_bytes=0.0, largest_trained_parameters=0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_weight_gradients_need_is_held_until_they_have_run(seed: int) -> None:
+    """Replay of ZB-H1: a forward pass keeps inputs; a backward pass makes the rest, which stays; of the logits their
+    gradient stays; a pass of weight gradients frees both."""
+    rng = random.Random(seed)
+    stages, times = rng.randint(1, 6), rng.randint(1, 12)
+    last = seed % 2  # its layers are one; the loss stands on the last stage
+    saved, late, brief, logits, gradient = 2.0, 32.0, 5.0, 6.0 * last, 2.0 * last
+    contents = replace(
+        NOTHING, saved_bytes=saved, late_bytes=late, working_bytes=late + brief, late_working_bytes=late,
+        logits_bytes=logits, logits_gradient_bytes=gradient,
+    )  # fmt: skip
+    stage = stages - 1 if last else rng.randrange(stages)
+    live = most = 0.0
+    for phase, _, _ in order(stage, stages, times, 1, ZB_H1.schedule):
+        if phase is Pass.FORWARD:
+            live += saved
+        elif phase is Pass.BACKWARD:
+            most = max(most, live + late + brief + logits)
+            live += late + gradient
+        else:
+            live -= saved + late + gradient
+        most = max(most, live)
+    assert live == 0.0
+    found = stage_memory(replace(ZB_H1, pipeline=stages, global_batch=times), stage, contents)
+    assert found.activations_bytes + found.logits_bytes + found.working_bytes == most
+
+
+@pytest.mark.parametrize("flash", [True, False])
+def test_what_recompute_makes_is_what_a_layer_keeps_without_it(flash: bool) -> None:
+    """But for scores and their softmax, which no weight gradient reads. The same of a layer laid out and a recorded
+    one; logits in 16 bit."""
+    workload = load("gpt3-2.7b")
+    degrees = Degrees(flash=flash, micro_batch=2)
+    none, some, full = (block(decoder_of(workload), degrees, one) for one in Recompute)
+    assert (none.late_bytes, some.late_bytes) == (0.0, 0.0)
+    assert full.saved_bytes + full.late_bytes == some.saved_bytes
+    assert full.brief_bytes == none.brief_bytes + full.saved_bytes + none.saved_bytes - some.saved_bytes
+    again = block(decoder_of(workload), replace(degrees, modules=("layernorm",)), Recompute.SELECTIVE)
+    assert again.late_bytes == some.saved_bytes - again.saved_bytes > 0.0
+    layers = shard(workload, Parallelism()).layers
+    inner, loss = (layers[workload.order[place]] for place in (1, -1))
+    recorded, kept = (layer_work(inner, 2, one) for one in (Recompute.FULL, Recompute.SELECTIVE))
+    assert recorded.saved_bytes + recorded.late_bytes == kept.saved_bytes
+    shape = decoder_of(workload)
+    elements = 2 * shape.sequence * shape.vocab
+    assert head(shape, degrees).logits_gradient_bytes == 2.0 * elements
+    assert layer_work(loss, 2, Recompute.NONE).logits_gradient_bytes == 2.0 * elements
+
+
+def test_activations_that_come_back_from_the_host_wait_for_weight_gradients() -> None:
+    """Half of them, of four layers; the last of two stages holds two micro-batches whole, with recompute or without."""
+    plan = replace(ZB_H1, pipeline=2, offload_layers=1)
+    for kind in (Recompute.NONE, Recompute.FULL):
+        layers = of_workload(load("gpt3-2.7b"), replace(plan, offload_layers=0, recompute=kind)).layers[:4]
+        plain = of_workload(load("gpt3-2.7b"), replace(plan, offload_layers=0)).layers[:4]
+        contents = held(offloaded(layers, plan), WeightSizes(), 0.0)
+        found = stage_memory(plan, 1, contents)
+        assert found.activations_bytes == pytest.approx(2 * sum(one.saved_bytes for one in plain))
+        assert found.working_bytes == layers[0].brief_bytes
