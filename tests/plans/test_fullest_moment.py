@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from hardplace.cost.layers.decoder import block, head
@@ -11,7 +12,7 @@ from hardplace.cost.layers.recorded import layer_work
 from hardplace.plans.chain import of_workload, offloaded
 from hardplace.plans.chunks import held
 from hardplace.plans.memory import StageContents, stage_memory
-from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.plan import Format, PipelineSchedule, Plan
 from hardplace.plans.simulate import Pass, order
 from hardplace.workload.decoder import Degrees
 from hardplace.workload.load import load
@@ -86,3 +87,23 @@ def test_activations_that_come_back_from_the_host_wait_for_weight_gradients() ->
         found = stage_memory(plan, 1, contents)
         assert found.activations_bytes == pytest.approx(2 * sum(one.saved_bytes for one in plain))
         assert found.working_bytes == layers[0].brief_bytes
+
+
+@pytest.mark.parametrize("zero", [1, 2])
+def test_the_step_of_deepspeed_by_hand(zero: int) -> None:
+    """One replica of 2 + 2 + 12 bytes a parameter: at the step 16-bit gradients, a flat copy of them and one in fp32.
+    With many replicas the passes hold more; other software, fp32 sums and states in host memory have no such copies."""
+    contents = replace(NOTHING, parameters=10**9, saved_bytes=3e9, logits_bytes=5e8, working_bytes=7e8)
+    plan = Plan(global_batch=64, zero=zero, gradient="bf16", precision=Format.FP16, software="deepspeed")
+    found = stage_memory(plan, 0, contents)
+    assert found.allocated_bytes == 1e9 * (2 + 12 + 2 + 2 + 4)
+    assert (found.activations_bytes, found.logits_bytes, found.working_bytes) == (0.0, 0.0, 0.0)
+    assert found.total_bytes == pytest.approx(1.04 * 16e9 + 6e9 + 2e9)  # copies are large: the allocator loses none
+    two = stage_memory(replace(plan, data=2), 0, contents)  # 2 + 6 + 4 against 2 + 6 + 2 or 1, and 4.2 GB of passes
+    assert two.allocated_bytes == pytest.approx(1e9 * (2 + 12 / 2 + (2 if zero == 1 else 1)) + 4.2e9)
+    larger = stage_memory(replace(plan, data=2), 0, replace(contents, saved_bytes=1e8))
+    assert larger.allocated_bytes == pytest.approx(1e9 * (2 + 12 / 2 + 8 / 2))
+    for other in ({"software": ""}, {"gradient": "bf16+fp32"}, {"offload": True}, {"zero": 0}):
+        assert stage_memory(replace(plan, **other), 0, contents).activations_bytes == 3e9
+    both = replace(contents, saved_bytes=np.array([3e9, 9e9]))
+    assert stage_memory(plan, 0, both).total_bytes == pytest.approx([1.04 * 16e9 + 8e9, 1.04 * 26.2e9 + 2e9])

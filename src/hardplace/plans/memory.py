@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from hardplace.plans.pipeline import in_flight, weights_left
 from hardplace.plans.plan import GRADIENT_BYTES, STATE_BYTES, Format, OptimizerKind, Plan
@@ -90,7 +90,8 @@ class StageContents:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMemory:
     """Memory of one stage on one device at its fullest moment: the first backward pass, with all micro-batches in
-    flight, or, where the last step's outputs are still held, the end of the forward pass.
+    flight; where the last step's outputs are still held, maybe the end of the forward pass; where the optimizer copies
+    gradients, maybe its step.
 
     Attributes:
         weights_bytes: Weights, trained, frozen and quantised, as ZeRO-3 divides them.
@@ -99,7 +100,8 @@ class StageMemory:
         activations_bytes: Activations of the micro-batches in flight.
         logits_bytes: Logits and what the loss keeps.
         working_bytes: Temporary buffers of one layer's backward pass.
-        buffers_bytes: Gathered layers and gradients of ZeRO-2 and ZeRO-3, tensors between stages.
+        buffers_bytes: Gathered layers and gradients of ZeRO-2 and ZeRO-3, tensors between stages; in the step, copies
+            of gradients.
         fragmentation_bytes: What the allocator loses.
         reserve_bytes: Driver and communication libraries.
     """
@@ -139,7 +141,46 @@ class StageMemory:
 
 
 def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
-    """Return the memory of a stage: weights, gradients and states as ZeRO divides them, activations in flight.
+    """Return the memory of a stage at its fullest moment, of the passes or of the optimizer's step.
+
+    Args:
+        plan: The plan.
+        stage: Index of the stage, from 0 at the input.
+        held: What its layers hold on one rank.
+
+    Source: docs/model-training.md, section 5.
+    """
+    passes = passes_memory(plan, stage, held)
+    short = plan.gradient == "bf16" and plan.precision is not Format.FP32
+    fp32_states = plan.optimizer is not OptimizerKind.ADAMW_BF16 and not plan.offload
+    if not (plan.habits.copies_gradients and plan.zero in (1, 2) and short and fp32_states):
+        return passes
+    own = held.parameters / plan.sharded_over + held.expert_parameters / plan.experts_sharded_over
+    gradients, copies = GRADIENT_BYTES["bf16"] * own, (GRADIENT_BYTES["bf16"] + GRADIENT_BYTES["fp32"]) * own
+    lasting = passes.weights_bytes + passes.states_bytes
+    step = StageMemory(
+        weights_bytes=passes.weights_bytes,
+        gradients_bytes=gradients,
+        states_bytes=passes.states_bytes,
+        activations_bytes=0.0,
+        logits_bytes=0.0,
+        working_bytes=0.0,
+        buffers_bytes=copies,
+        fragmentation_bytes=plan.lost_share * (lasting + gradients),  # copies are allocations of their own
+        reserve_bytes=passes.reserve_bytes,
+    )
+    later = 1.0 * (step.total_bytes > passes.total_bytes)  # of numbers and of arrays alike
+    return StageMemory(
+        **{
+            one.name: (1.0 - later) * getattr(passes, one.name) + later * getattr(step, one.name)
+            for one in fields(StageMemory)
+        }
+    )
+
+
+def passes_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
+    """Return the memory of a stage at the fullest moment of its passes: weights, gradients and states as ZeRO divides
+    them, activations in flight.
 
     Gradients and states are of trained parameters alone; quantised weights keep their own type.
 

@@ -73,6 +73,8 @@ class Software:
         whole_tensors: ZeRO-1 gives each tensor to one rank whole: gradients are then all-reduced, and each rank that
             owns some broadcasts its weights after the update, one rank after another (docs/model-training.md, section
             4); else states are divided evenly.
+        copies_gradients: With ZeRO-1 and 2 and 16-bit gradients the optimizer's step copies those of the rank's own
+            part together, and that copy to fp32, before it lets go of either (DeepSpeed's DeepSpeedZeroOptimizer).
         policies: Modules that are usually computed again (`plans.plan.MODULES`), the least first, where a run says
             nothing of recompute.
     """
@@ -100,6 +102,7 @@ class Software:
     stops_early: bool = False
     loops: bool = False
     whole_tensors: bool = False
+    copies_gradients: bool = False
     policies: tuple[tuple[str, ...], ...] = ()
 
 
@@ -137,7 +140,11 @@ SOFTWARE: dict[str, Software] = {
     "megatron-2021": Software(title="Megatron-LM of 2021 and 2022, and with DeepSpeed", dropout=True),
     "megatron-2020": Software(title="Megatron-LM of 2019 to January 2021", dropout=True),
     "megatron-deepspeed": Software(
-        title="Megatron-DeepSpeed of BigScience, 2022", dropout=True, fragmentation=0.2, reserve_bytes=6e9
+        title="Megatron-DeepSpeed of BigScience, 2022",
+        dropout=True,
+        copies_gradients=True,
+        fragmentation=0.2,
+        reserve_bytes=6e9,
     ),
     "fsdp-eager": Software(
         title="PyTorch FSDP, eager (llm-foundry, 2023; Hugging Face)",
@@ -162,6 +169,7 @@ SOFTWARE: dict[str, Software] = {
         title="DeepSpeed's tensor parallelism and pipelines of Hugging Face's models (ATorch's 3D)",
         attention="default",
         eager=True,
+        copies_gradients=True,
     ),
     "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, stops_early=True),
     "internevo": Software(

@@ -13,7 +13,7 @@ import numpy as np
 
 from hardplace.ndtypes import Bools, Floats
 from hardplace.plans.chain import LayerChain
-from hardplace.plans.memory import StageContents, stage_memory, weight_bytes
+from hardplace.plans.memory import StageContents, passes_memory, weight_bytes
 from hardplace.plans.pipeline import forwards_left, in_flight, loops_of, turn_hops
 from hardplace.plans.placement.stages import LayerColumns
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -241,12 +241,13 @@ class DividedBytes(NamedTuple):
 
 
 def layer_bytes(lightest: LightestLayer, plan: Plan) -> DividedBytes:
-    """Return the bytes of the lightest layer as a plan's sharding divides them, with what the allocator loses."""
-    base = stage_memory(plan, 0, NO_CONTENTS).total_bytes
+    """Return the bytes of the lightest layer as a plan's sharding divides them, with what the allocator loses, while
+    passes run: the optimizer's step, where nothing is in flight, may hold more."""
+    base = passes_memory(plan, 0, NO_CONTENTS).total_bytes
     wide = (1.0 + plan.lost_share) * weight_bytes(plan) / 2.0
     return DividedBytes(
-        layer=stage_memory(plan, 0, replace(NO_CONTENTS, **lightest.sizes._asdict())).total_bytes - base,
-        beside=stage_memory(plan, 0, lightest.beside).total_bytes,
+        layer=passes_memory(plan, 0, replace(NO_CONTENTS, **lightest.sizes._asdict())).total_bytes - base,
+        beside=passes_memory(plan, 0, lightest.beside).total_bytes,
         saved=wide * lightest.saved_bytes,
         eased=wide * lightest.eased_bytes,
     )
