@@ -26,14 +26,11 @@ from oracles_placement import end_s, load_s, memory_bytes, partitions
 from oracles_search import Asked, Costs, chips, problem, random_asked
 
 
-def plans(
-    problems: Sequence[PartitionProblem], tdp_w: Sequence[float] | None, kinds: int
-) -> Iterator[tuple[float, int, int]]:
-    """Yield cost, stages and kinds of every plan on at most so many kinds.
+def plans(problems: Sequence[PartitionProblem], kinds: int) -> Iterator[tuple[float, int, int]]:
+    """Yield seconds of a batch, stages and kinds of every plan on at most so many kinds.
 
     Args:
         problems: The same problem on each kind.
-        tdp_w: TDP of each, by whose mean seconds of a batch count; None: they count alone.
         kinds: Kinds at most.
     """
     variants = [one.variants[0] for one in problems]
@@ -61,8 +58,7 @@ def plans(
                         continue
                     load = max(rows[kind][at][0] for at, kind in enumerate(chosen))
                     end = max(rows[kind][at][1] for at, kind in enumerate(chosen))
-                    mean_w = 1.0 if tdp_w is None else sum(tdp_w[kind] for kind in chosen) / count
-                    yield mean_w * (load * rounds + end), count, len(group)
+                    yield load * rounds + end, count, len(group)
 
 
 def within(asked: Asked) -> list[tuple[Chip, Costs]]:
@@ -82,28 +78,23 @@ def best_scores(asked: Asked, kinds: Sequence[int], least_stages: int = 1) -> di
     """Return the best score of so many stages or more, for each number of kinds of chip at most; 0: no plan fits."""
     question, (model,) = asked.question, asked.models
     setting, choices = question.setting, question.choices
-    per_watt = question.goal.objectives == (Objective.PER_WATT,)
     there = within(asked)
-    tdp_w = [costs["tdp"] for _, costs in there] if per_watt else None
     found = dict.fromkeys(kinds, 0.0)
     for size, again, tensor in product(choices.micro_batches, choices.recompute, choices.tensor_parallel):
         if setting.batch_samples % size or not there:
             continue
         problems = [problem(model, chip, setting, size, tensor, recompute=again) for chip, _ in there]
         for most in kinds:
-            best = min(
-                (cost for cost, count, _ in plans(problems, tdp_w, most) if count >= least_stages), default=math.inf
-            )
-            score = setting.batch_samples / best / (question.goal.devices if per_watt else 1)
-            found[most] = max(found[most], score)
+            best = min((cost for cost, count, _ in plans(problems, most) if count >= least_stages), default=math.inf)
+            found[most] = max(found[most], setting.batch_samples / best)
     return found
 
 
 def random_stages(seed: str) -> Asked:
-    """Return a random question of one model about a few chips, by throughput or throughput per W.
+    """Return a random question of one model about a few chips, by throughput.
 
-    Many or few arrays, many or few lanes, more or less memory; the largest are beyond a limit on area, so that one chip
-    is seldom the best for every layer.
+    Many or few arrays, many or few lanes, more or less memory. A limit on area leaves no chip with the most of both, so
+    that one chip need not be the best for every layer, or in some draws all but the largest.
     """
     number = 0
     while True:
@@ -118,14 +109,13 @@ def random_stages(seed: str) -> Asked:
         memories = tuple(replace(one, bytes=float(round(small * one.bytes))) for one in question.space.memories)
         for axis in ("array_columns", "vector_lanes", "links_bytes_per_s"):
             axes[axis] = getattr(question.space, axis)[:1]
-        if len(memories) > 1 and rng.random() < 0.5:
-            axes["vector_cores"] = axes["vector_cores"][:1]
         space = replace(question.space, **axes, memories=memories)
-        areas = sorted({costs["area"] for _, costs in chips(space, question.setting)})
-        budget = replace(
-            question.budget, area_mm2=areas[-rng.choice((1, 2, 3)) :][0] * 1.001, tdp_w=None, usd=None, step_s=None
-        )
-        goal = replace(question.goal, objectives=(rng.choice((Objective.THROUGHPUT, Objective.PER_WATT)),))
+        most = space.tensor_cores[-1], space.vector_cores[-1]
+        every = [(chip, costs["area"]) for chip, costs in chips(space, question.setting)]
+        both = min(area for chip, area in every if (chip.arrays, chip.vector_cores) == most)
+        area_mm2 = both * 0.999 if rng.random() < 0.8 else sorted(area for _, area in every)[-2] * 1.001
+        budget = replace(question.budget, area_mm2=area_mm2, tdp_w=None, usd=None, step_s=None)
+        goal = replace(question.goal, objectives=(Objective.THROUGHPUT,))
         asked = replace(asked, question=replace(question, budget=budget, goal=goal, space=space))
         if 2 <= len(within(asked)) <= 6:
             return asked
@@ -156,8 +146,7 @@ def bounded(asked: Asked) -> tuple[float, float]:
     bounds = StageBounds(LeastLayers(search, Deadline()), tuple(dict.fromkeys(every)))
     if bounds.families:
         bounds.refine(0.001)
-    devices = question.goal.devices if question.goal.objectives == (Objective.PER_WATT,) else 1
-    return question.setting.batch_samples / devices / bounds.cost, best_scores(asked, (3,), 2)[3]
+    return question.setting.batch_samples / bounds.cost, best_scores(asked, (3,), 2)[3]
 
 
 def compared(asked: Asked, gap: float) -> Staged:

@@ -33,13 +33,13 @@ def test_the_answer_is_printed_saved_and_read_back_and_has_a_page(tmp_path: Path
         (("bert-large",), "--per-stage: 2 models: expected one"),
         (("--pareto", "throughput,tdp"), "--per-stage: not beside --pareto"),
         (("--shapes",), "--per-stage: not beside --shapes"),
-        (("--objective", "energy"), "--per-stage: objective energy: expected throughput or throughput-per-watt"),
+        (("--objective", "throughput-per-watt"), "--per-stage: objective throughput-per-watt: expected throughput"),
         (("--workers", "2"), "--per-stage: not beside --workers"),
         (("--exhaustive",), "--per-stage: not beside --evaluations, --exhaustive"),
         (("--fresh",), "--per-stage: not beside --fresh"),
         (("--fleet", "2"), "--per-stage: not beside --combine, --weights, --fleet"),
         (("--limit", "step=1s"), "--limit: step with chips per stage"),
-        (("--objective", "nothing"), "objective"),
+        (("--objective", "nothing"), "--per-stage: objective nothing: expected throughput"),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_name(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

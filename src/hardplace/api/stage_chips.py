@@ -26,7 +26,6 @@ def stages(
     space: str = "reticle",
     process: str | float | None = None,
     ideal: bool = False,
-    objective: str = "throughput",
     limits: Mapping[str, str | float] | None = None,
     devices: int = 1024,
     batch: int = 4096,
@@ -49,7 +48,6 @@ def stages(
         space: As for `search`; every chip is within the limits.
         process: As for `search`.
         ideal: As for `search`.
-        objective: throughput or throughput-per-watt, where a device draws the mean TDP of the stages' chips.
         limits: As for `search`, of every chip, without step.
         devices: As for `search`.
         batch: As for `search`.
@@ -75,7 +73,6 @@ def stages(
     question = question_of(
         (load(model),), setting=setting, node=node, space=space, process=process, ideal=ideal, devices=devices,
         batch=batch, limits=limits or {}, memory=memory, micro_batch=micro_batch, tensor=tensor, recompute=recompute,
-        objectives=(objective,),
     )  # fmt: skip
     check_asked(question)
     ends = StoppingRule(gap=gap, limit_s=seconds)

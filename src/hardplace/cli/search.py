@@ -129,11 +129,10 @@ def search(
     if per_stage:
         from hardplace.cli import search_stages
 
-        goal = goal_arguments(asking)
-        search_stages.check(models, ends, where, goal, shapes=shaping.shapes)
+        search_stages.check(models, ends, where, goal_arguments(asking), shapes=shaping.shapes)
         check_alone(shaping)
         progress = partial(_progress_bar, ends.gap)
-        search_stages.run(models[0], chosen, goal["objectives"][0], ends, out, progress, as_json=as_json)
+        search_stages.run(models[0], chosen, ends, out, progress, as_json=as_json)
         return
     if shaping.shapes:
         del chosen["ideal"]  # that search has ideal kernels alone

@@ -20,7 +20,6 @@ def check(models: tuple[str, ...], ends: StoppingRule, where: Where, goal: dict[
     """Raise BadInput for what does not go with --per-stage, by name."""
     from hardplace.cli.goal import Asking, goal_arguments
     from hardplace.design.goals import Objective
-    from hardplace.design.stage_chips.answer import OBJECTIVES
 
     if shapes:
         raise BadInput("--per-stage: not beside --shapes; expected one of both")
@@ -33,16 +32,16 @@ def check(models: tuple[str, ...], ends: StoppingRule, where: Where, goal: dict[
     if where.fresh:
         raise BadInput("--per-stage: not beside --fresh: it keeps no journal")
     if len(goal["objectives"]) > 1:
-        raise BadInput(f"--per-stage: not beside --pareto: expected --objective {' or '.join(OBJECTIVES)}")
+        raise BadInput("--per-stage: not beside --pareto: expected --objective throughput")
     if {**goal, "objectives": ()} != {**goal_arguments(Asking()), "objectives": ()}:
         raise BadInput("--per-stage: not beside --combine, --weights, --fleet: expected one model")
     (name,) = goal["objectives"]
-    if name in list(Objective) and Objective(name) not in OBJECTIVES:
-        raise BadInput(f"--per-stage: objective {name}: expected {' or '.join(OBJECTIVES)}")
+    if name != Objective.THROUGHPUT:
+        raise BadInput(f"--per-stage: objective {name}: expected throughput")
 
 
 def run(
-    model: str, chosen: dict[str, Any], objective: str, ends: StoppingRule, out: Path | None,
+    model: str, chosen: dict[str, Any], ends: StoppingRule, out: Path | None,
     progress: Callable[[], Any], *, as_json: bool,
 ) -> None:  # fmt: skip
     """Search the chips of one model's stages; print, and write the folder."""
@@ -53,7 +52,7 @@ def run(
     from hardplace.report.terminal import infeasible_line
 
     with progress() as report:
-        found = api.stages(model, objective=objective, gap=ends.gap, seconds=ends.limit_s, progress=report, **chosen)
+        found = api.stages(model, gap=ends.gap, seconds=ends.limit_s, progress=report, **chosen)
     if isinstance(found, Infeasible):
         say(f"infeasible: {model}: {infeasible_line(found)}", err=True)
         raise SystemExit(INFEASIBLE)

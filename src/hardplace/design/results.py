@@ -308,6 +308,7 @@ class StagesResult(ScoredAnswer):
         one_kind_score: What it reaches of the objective.
         one_kind_bound: Upper bound on the score of every single chip and plan.
         stages_bound: Upper bound on the score of every plan of two stages or more, whatever chip each is on.
+        pairs_tried: Pairs of chips that were tried, each under several plan families; 0: no time, or one chip alone.
         chips_in_space: Number of chips of the space.
         exact_evaluations: Number of exact evaluations.
     """
@@ -327,6 +328,7 @@ class StagesResult(ScoredAnswer):
     one_kind_score: float
     one_kind_bound: float
     stages_bound: float
+    pairs_tried: int
     chips_in_space: int
     exact_evaluations: int
 

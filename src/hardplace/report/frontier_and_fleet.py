@@ -172,4 +172,5 @@ def sheet_page(found: Answer, sheet: TextTable, figure: Chart, command: str, bes
         beside: Name of the file that holds the answer.
     """
     again = reproduction(found, command, beside)
-    return rendered("several.html", sheet=sheet, chart=figure, reproduction=again)
+    points = any(panel.series for panel in figure.panels)
+    return rendered("several.html", sheet=sheet, chart=figure, points=points, reproduction=again)

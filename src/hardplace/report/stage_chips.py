@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hardplace.certificate import at_most, percent_at_most
+from hardplace.branch_and_bound.types import LIMITS
+from hardplace.certificate import at_most, gap_of, percent_at_most
 from hardplace.design.results import StageOnChip, StagesResult
 from hardplace.report import style
 from hardplace.report import text as words
@@ -48,7 +49,7 @@ def stages_sheet(found: StagesResult) -> TextTable:
         f"{found.devices:,} devices; each chip within {words.within(found.budget)}; "
         f"{found.stop.value} after {found.seconds:.1f} s",
         certificate=f"{_gain(found)} No plan with any chip on any stage has more than {at_most(found.bound, 5)} "
-        f"{found.unit}, {percent_at_most(found.gap)} above.",
+        f"{found.unit}, {percent_at_most(found.gap)} above{_of_one(found)}.",
         headings=("stages", "chip", "layers", "time per micro-batch", "memory", "of"),
         rows=rows,
         notes=found.notes,
@@ -58,10 +59,22 @@ def stages_sheet(found: StagesResult) -> TextTable:
 def _gain(found: StagesResult) -> str:
     score, one = (f"{value:,.5g}" for value in (found.score, found.one_kind_score))
     if len(found.chips) == 1 and found.gain <= 0.0:
-        return f"One kind of chip: {score} {found.unit}; two kinds that were tried gain nothing."
+        tried = "two kinds that were tried gain nothing" if found.pairs_tried else "no two kinds were tried"
+        return f"One kind of chip: {score} {found.unit}; {tried}."
     return (
         f"{words.plural(len(found.chips), 'kind')} of chip: {score} {found.unit}, {percent(found.gain, 2)} more than "
         f"the best single one ({one}: {words.chip(found.one_kind.chip)})."
+    )
+
+
+def _of_one(found: StagesResult) -> str:
+    """Return the bound on plans on one kind of chip, where that on any kinds was ended early and says less."""
+    if found.stop not in LIMITS or found.one_kind_bound >= found.bound:
+        return ""
+    gap = gap_of(found.one_kind_score, found.one_kind_bound)
+    return (
+        f"; none on one kind of chip more than {at_most(found.one_kind_bound, 5)} {found.unit}, "
+        f"{percent_at_most(gap)} above the best of those"
     )
 
 

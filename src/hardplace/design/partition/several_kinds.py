@@ -1,7 +1,6 @@
 """Layers into stages where each stage may be on a device of another kind: an exact programme over downsets.
 
-State: (downset before the stage, stages so far, of them on the first kind). Recurrence and bounds:
-docs/model-search.md, "A chip for each stage".
+State: (downset before the stage, stages so far). Recurrence and bounds: docs/model-search.md, "A chip for each stage".
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from hardplace.design.partition.programme import stage_of
 from hardplace.design.partition.types import PartitionProblem, PipelinePartition, Stage
 from hardplace.ndtypes import Floats
 
-_Counts = dict[int, Floats]  # stages on the first kind -> least bottleneck from each downset to the end
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagesOnKinds:
@@ -27,12 +24,15 @@ class StagesOnKinds:
     Attributes:
         placement: Stages from input to loss, and the time of a batch.
         kinds: Index of the kind of each stage.
-        cost: Seconds of a batch, times the mean TDP of the stages' devices where it counts.
     """
 
     placement: PipelinePartition
     kinds: tuple[int, ...]
-    cost: float
+
+    @property
+    def cost(self) -> float:
+        """Return the seconds of a batch."""
+        return self.placement.batch_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,12 @@ class _Alike:
         problems: The problem on each kind.
         cases: Its case on each kind.
         which: Index of the replication in each case.
-        tdp_w: TDP of each kind; None: it does not count.
         ends: What each pair of downsets adds at the end of a batch as a stage, by number of stages and kind.
     """
 
     problems: Sequence[PartitionProblem]
     cases: tuple[PartitionCase, ...]
     which: int
-    tdp_w: tuple[float, ...] | None
     ends: dict[int, tuple[Floats, ...]]
 
     @property
@@ -81,12 +79,6 @@ class _Alike:
             found.append(np.where(fits, case.costs.at(stage), np.inf))
         return found
 
-    def price(self, stages: int, first: int) -> float:
-        """Return by what the seconds of a batch count: 1, or the mean TDP of so many stages, `first` on the first."""
-        if self.tdp_w is None:
-            return 1.0
-        return (first * self.tdp_w[0] + (stages - first) * self.tdp_w[-1]) / stages
-
     def floor_s(self) -> tuple[float, float, float]:
         """Return seconds of all layers on the best kind for each, of the longest of them, and what all add at the end
         at least.
@@ -101,117 +93,92 @@ class _Alike:
 
 
 def place_on_kinds(
-    problems: Sequence[PartitionProblem],
-    *,
-    tdp_w: tuple[float, ...] | None = None,
-    least_stages: int = 1,
-    cutoff: float = math.inf,
+    problems: Sequence[PartitionProblem], *, least_stages: int = 1, cutoff: float = math.inf
 ) -> StagesOnKinds | None:
-    """Return the plan with the least cost in which each stage is on one of the kinds; it is optimal.
-
-    The cost is the seconds of a batch, or with `tdp_w` those times the mean TDP of the stages' devices.
+    """Return the plan with the least seconds of a batch in which each stage is on one of the kinds; it is optimal.
 
     Args:
         problems: The problem with the seconds, the memory and the links of each kind: one variant, the same graph.
-        tdp_w: TDP of a device of each kind, of two kinds at most; None: any number of kinds.
         least_stages: Stages at least.
-        cutoff: Cost that is of no interest any more.
+        cutoff: Seconds that are of no interest any more.
 
     Returns:
-        The plan; None where none costs less than cutoff, or none fits.
+        The plan; None where none takes less than cutoff, or none fits.
     """
-    assert tdp_w is None or len(problems) == len(tdp_w) <= 2
     best: StagesOnKinds | None = None
-    for one in _degrees(problems, tdp_w):
+    for one in _degrees(problems):
         found = _best_of(one, least_stages, best.cost if best is not None else cutoff)
         best = found or best
     return best
 
 
-def _degrees(problems: Sequence[PartitionProblem], tdp_w: tuple[float, ...] | None) -> Iterator[_Alike]:
+def _degrees(problems: Sequence[PartitionProblem]) -> Iterator[_Alike]:
     """Yield each data-parallel degree on all kinds, that with the most replicas first."""
     groups = list(zip(*(cases_of(problem) for problem in problems), strict=True))
     every = [(cases, which) for cases in groups for which in range(len(cases[0].replications))]
     for cases, which in sorted(every, key=lambda one: -float(one[0][0].degree[one[1]])):
-        yield _Alike(problems, cases, which, tdp_w, {})
+        yield _Alike(problems, cases, which, {})
 
 
 def _best_of(one: _Alike, least_stages: int, limit: float) -> StagesOnKinds | None:
-    """Return the best plan of a data-parallel degree if it costs less than the limit."""
+    """Return the best plan of a data-parallel degree if it takes less than the limit."""
     best: StagesOnKinds | None = None
     total_s, longest_s, end_s = one.floor_s()
-    cheapest = 1.0 if one.tdp_w is None else min(one.tdp_w)
     stages = np.arange(1, one.most_stages + 1)
-    floor = cheapest * (np.maximum(total_s / stages, longest_s) * (one.rounds + stages - 1) + end_s / stages)
+    floor = np.maximum(total_s / stages, longest_s) * (one.rounds + stages - 1) + end_s / stages
     after = np.minimum.accumulate(floor[::-1])[::-1]
-    fronts: list[_Counts] = [_start(one)]
+    fronts = [_start(one)]
     for count in stages.tolist():
         if after[count - 1] >= limit:
             break
-        fronts.append(_relaxed(one, fronts[-1], one.loads(count)))
+        fronts.append(_relaxed(fronts[-1], one.loads(count)))
         if count < least_stages or floor[count - 1] >= limit:
             continue
-        for first, front in fronts[-1].items():
-            found = _tightened(one, fronts, count, first, float(front[0]), end_s, limit)
-            if found is not None:
-                best, limit = found, found.cost
+        found = _tightened(one, fronts, count, end_s, limit)
+        if found is not None:
+            best, limit = found, found.cost
     return best
 
 
-def _start(one: _Alike) -> _Counts:
+def _start(one: _Alike) -> Floats:
+    """Return the bottleneck from each downset to the end without a stage."""
     rest = np.full(len(one.cases[0].sums.members), np.inf)
     rest[-1] = -np.inf
-    return {0: rest}
+    return rest
 
 
-def _relaxed(one: _Alike, front: _Counts, loads: list[Floats]) -> _Counts:
-    """Return the least maximum of a stage's load and what follows; stages are counted by kind where that has a price.
-
-    A stage on any of several kinds takes the least of its loads.
-    """
-    following: _Counts = {}
-    for first, rest in front.items():
-        for kind, load in enumerate(loads):
-            value = np.maximum(load, rest[None, :]).min(axis=1)
-            key = first + int(one.tdp_w is not None and kind == 0)
-            known = following.get(key)
-            following[key] = value if known is None else np.minimum(known, value)
-    return following
+def _relaxed(rest: Floats, loads: list[Floats]) -> Floats:
+    """Return the least maximum of a stage's load, on the kind where it is least, and what follows."""
+    return np.asarray(np.min([np.maximum(load, rest[None, :]).min(axis=1) for load in loads], axis=0))
 
 
-def _tightened(
-    one: _Alike, fronts: list[_Counts], count: int, first: int, bottleneck_s: float, end_s: float, limit: float
-) -> StagesOnKinds | None:
+def _tightened(one: _Alike, fronts: list[Floats], count: int, end_s: float, limit: float) -> StagesOnKinds | None:
     """Return the best plan of so many stages, by trading bottleneck against end of batch as `programme` does."""
     best: StagesOnKinds | None = None
-    rounds, price, late_s = one.rounds + count - 1, one.price(count, first), math.inf
-    while math.isfinite(bottleneck_s) and price * (bottleneck_s * rounds + end_s / count) < limit:
-        found = _walked(one, fronts, count, first, late_s)
+    rounds, late_s = one.rounds + count - 1, math.inf
+    while math.isfinite(fronts[-1][0]) and float(fronts[-1][0]) * rounds + end_s / count < limit:
+        found = _walked(one, fronts, count, late_s)
         if found.cost < limit:
             best, limit = found, found.cost
         late_s = found.placement.end_of_batch_s  # stages that end as late are out: it never comes back
         fronts = [_start(one)]
         for stage in range(1, count + 1):
-            fronts.append(_relaxed(one, fronts[-1], one.loads(stage, late_s, count)))
-        bottleneck_s = float(fronts[-1][first][0]) if first in fronts[-1] else math.inf
+            fronts.append(_relaxed(fronts[-1], one.loads(stage, late_s, count)))
     return best
 
 
-def _walked(one: _Alike, fronts: list[_Counts], count: int, first: int, late_s: float) -> StagesOnKinds:
+def _walked(one: _Alike, fronts: list[Floats], count: int, late_s: float) -> StagesOnKinds:
     """Return the plan that the fronts hold, walked from the first stage."""
-    at, left = 0, first
+    at = 0
     stages: list[Stage] = []
     kinds: list[int] = []
     ends: list[float] = []
-    priced = one.tdp_w is not None
     for stage in range(count, 0, -1):
         choices: list[tuple[float, int, int]] = []
         for kind, load in enumerate(one.loads(stage, late_s, count)):
-            rest = fronts[stage - 1].get(left - int(priced and kind == 0))
-            if rest is not None:
-                value = np.maximum(load[at], rest)
-                following = int(np.argmin(value))
-                choices.append((float(value[following]), kind, following))
+            value = np.maximum(load[at], fronts[stage - 1])
+            following = int(np.argmin(value))
+            choices.append((float(value[following]), kind, following))
         least = min(value for value, _, _ in choices)
         # Of kinds that are as good the one that the stage before is on.
         good = [(kind, following) for value, kind, following in choices if value == least]
@@ -219,7 +186,6 @@ def _walked(one: _Alike, fronts: list[_Counts], count: int, first: int, late_s: 
         ends.append(float(one.ends_of(count)[kind][at, following]))
         stages.append(stage_of(one.problems[kind], one.cases[kind], one.which, at, following, stage, ends[-1]))
         kinds.append(kind)
-        left -= int(priced and kind == 0)
         at = following
     case, rounds = one.cases[0], int(one.rounds)
     bottleneck_s, end_s = max(stage.load_s for stage in stages), max(ends)
@@ -233,4 +199,4 @@ def _walked(one: _Alike, fronts: list[_Counts], count: int, first: int, late_s: 
         bottleneck_s=bottleneck_s,
         end_of_batch_s=end_s,
     )
-    return StagesOnKinds(placement=placement, kinds=tuple(kinds), cost=one.price(count, first) * batch_s)
+    return StagesOnKinds(placement=placement, kinds=tuple(kinds))

@@ -22,19 +22,22 @@ from hardplace.design.search.explore import DesignSearch
 from hardplace.design.search.single import job_of
 from hardplace.design.stage_chips.bound import StageBounds
 from hardplace.design.stage_chips.least_layers import LeastLayers
-from hardplace.design.stage_chips.pairs import ChipPairs, PairPlan, StageChip
+from hardplace.design.stage_chips.pairs import ChipPairs, PairPlan, StageChip, TriedPairs
 from hardplace.design.types import PlanFamily
 from hardplace.errors import BadInput
 from hardplace.hardware.space_files import label_of
 from hardplace.hardware.types import Accelerator
 from hardplace.version import __version__
 
-OBJECTIVES = (Objective.THROUGHPUT, Objective.PER_WATT)
 _ONE_KIND_SHARE = 0.5  # of a time limit, for the search of one kind of chip
 _BOUND_SHARE = 0.8  # after which no layer is searched any more
 _LAYER_SHARE = 0.25  # of the gap, to which a layer is searched
 _FAMILIES = 8  # that pairs are tried with
 _CHIPS = 10  # of which pairs are tried
+_LOOSE = (
+    "the bound of several stages is that of the whole space's best corner wherever a layer's best chip is not searched "
+    "yet, and loose; more time closes it"
+)
 _LEAST_GAIN = 1e-6  # relative, below which a second kind of chip is none
 
 
@@ -43,8 +46,8 @@ def check_asked(question: Question) -> None:
     if len(question.workloads) > 1:
         raise BadInput("model", f"{len(question.workloads)} of them", "one, for chips per stage")
     names = ", ".join(question.goal.objectives)
-    if len(question.goal.objectives) > 1 or question.goal.objectives[0] not in OBJECTIVES:
-        raise BadInput("objective", f"{names} with chips per stage", " or ".join(OBJECTIVES))
+    if question.goal.objectives != (Objective.THROUGHPUT,):
+        raise BadInput("objective", f"{names} with chips per stage", Objective.THROUGHPUT.value)
     if question.budget.step_s is not None:
         raise BadInput("limits", "step with chips per stage", "area, tdp, price or memory")
 
@@ -62,7 +65,7 @@ def stage_chips(
         report: Called with each Progress.
 
     Raises:
-        BadInput: For several models, another objective than throughput or throughput-per-watt, a limit on the step.
+        BadInput: For several models, another objective than throughput, a limit on the step.
         KeyboardInterrupt: For an interrupt before there is a bound for all plans.
     """
     check_asked(question)
@@ -104,22 +107,24 @@ class _Stages:
             if len(bounds.bounds) < len(bounds.families):
                 raise
             stop = Stop.INTERRUPTED
-        stages_bound = self._cost(bounds.cost)
-        best: PairPlan | None = None
+        stages_bound, lacking = self._cost(bounds.cost), []
+        if stop in LIMITS:
+            lacking.append(f"{stop.value}: {_LOOSE}")
+        tried = TriedPairs(stop=stop)
         if stop is not Stop.INTERRUPTED:
-            self._tell(one_score, max(one_bound, stages_bound), "trying pairs of chips")
             try:
-                best = self._pair(bounds, least, self._cost(one_score * (1.0 + _LEAST_GAIN)))
-            except TimeUp:
-                stop = Stop.SECONDS
+                self._tell(one_score, max(one_bound, stages_bound), "trying pairs of chips")
+                tried = self._pair(bounds, least, self._cost(one_score * (1.0 + _LEAST_GAIN)))
             except KeyboardInterrupt:
-                stop = Stop.INTERRUPTED
-        return self._result(best, one_score, one_bound, stages_bound, stop)
+                tried = TriedPairs(stop=Stop.INTERRUPTED)
+            stop = tried.stop or stop
+        if tried.stop is not None:
+            lacking.append(f"{stop.value}: pairs of chips tried: {tried.count}, which are not all that are worth it")
+        return self._result(tried, one_score, one_bound, stages_bound, stop, tuple(lacking))
 
     def _cost(self, score: float) -> float:
-        """Return the seconds of a batch (times the mean TDP) of a score, and the other way."""
-        devices = self.question.goal.devices if self.question.goal.objectives[0] is Objective.PER_WATT else 1
-        return self.question.setting.batch_samples / (devices * score) if score > 0.0 else math.inf
+        """Return the seconds of a batch of a score, and the other way."""
+        return self.question.setting.batch_samples / score if score > 0.0 else math.inf
 
     def _families(self) -> tuple[PlanFamily, ...]:
         """Return the families that fit some memory, without it."""
@@ -130,8 +135,8 @@ class _Stages:
         if self.report is not None:
             self.report(Finishing(seconds=self.within.elapsed_s, score=score, bound=bound, doing=doing))
 
-    def _pair(self, bounds: StageBounds, least: LeastLayers, cutoff: float) -> PairPlan | None:
-        """Return the best plan on two kinds of chip, with exact schedules; None where none is better than one kind."""
+    def _pair(self, bounds: StageBounds, least: LeastLayers, cutoff: float) -> TriedPairs:
+        """Return the best plan on two kinds of chip, with exact schedules where there is time for them."""
         reached = self.found.reached[0]
         families = sorted(bounds.families, key=lambda one: bounds.bounds[one].cost)[:_FAMILIES]
         chips = [StageChip(section=reached.section, places=reached.places)]
@@ -141,10 +146,15 @@ class _Stages:
                     chips.append(StageChip(section=known.section, places=known.places))
         few = list({one.key: one for one in chips}.values())[:_CHIPS]
         pairs = ChipPairs(self.search.scoring, self.within.rest.check)
-        found = pairs.best(few, families, cutoff)
-        if found is None:
-            return None
-        return self._exactly(pairs, found, cutoff)
+        tried = pairs.best(few, families, cutoff)
+        if tried.plan is None or tried.stop is not None:
+            return tried  # a plan on list schedules is reached as well
+        try:
+            return replace(tried, plan=self._exactly(pairs, tried.plan, cutoff) or tried.plan)
+        except TimeUp:
+            return replace(tried, stop=Stop.SECONDS)
+        except KeyboardInterrupt:
+            return replace(tried, stop=Stop.INTERRUPTED)
 
     def _exactly(self, pairs: ChipPairs, plan: PairPlan, cutoff: float) -> PairPlan | None:
         """Return the best plan of a pair's family with exact schedules, None where it costs no less than cutoff."""
@@ -157,16 +167,11 @@ class _Stages:
             seconds.append(scheduled_seconds(evaluator.schedules(job), bound=False))
         return pairs.placed_in(plan.chips, plan.family, seconds, cutoff)
 
-    def _lacking(self, stop: Stop) -> tuple[str, ...]:
-        """Return what an answer lacks that was ended early."""
-        if stop not in LIMITS:
-            return ()
-        return (f"{stop.value}: not every pair of chips was tried, or not every layer's best chip was searched",)
-
     def _result(
-        self, best: PairPlan | None, one_score: float, one_bound: float, stages_bound: float, stop: Stop
-    ) -> StagesResult:
-        question, found = self.question, self.found
+        self, tried: TriedPairs, one_score: float, one_bound: float, stages_bound: float, stop: Stop,
+        lacking: tuple[str, ...],
+    ) -> StagesResult:  # fmt: skip
+        question, found, best = self.question, self.found, tried.plan
         (objective,) = question.goal.objectives
         reached = found.reached[0]
         one = evaluated(only_plan(reached))
@@ -186,7 +191,7 @@ class _Stages:
                 ).chip
                 for chip in best_chips
             )  # fmt: skip
-        bound, lacking = max(score, one_bound, stages_bound), self._lacking(stop)
+        bound = max(score, one_bound, stages_bound)
         if found.stop in LIMITS and stop is Stop.GAP:
             stop = found.stop
         elif stop is Stop.GAP:
@@ -233,6 +238,7 @@ class _Stages:
             one_kind_score=one_score,
             one_kind_bound=max(one_score, one_bound),
             stages_bound=stages_bound,
+            pairs_tried=tried.count,
             chips_in_space=found.chips,
             exact_evaluations=found.exact_evaluations,
         )

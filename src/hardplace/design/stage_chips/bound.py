@@ -5,18 +5,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from hardplace.design.partition.cases import PartitionCase, cases_of
 from hardplace.design.partition.several_kinds import StagesOnKinds, place_on_kinds
 from hardplace.design.partition.types import PartitionProblem
 from hardplace.design.search.layout import group_of
 from hardplace.design.stage_chips.least_layers import LayerOn, LeastLayers
 from hardplace.design.types import PlanFamily
-from hardplace.ndtypes import Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +19,7 @@ class FamilyBound:
     """A lower bound on the cost of a family's plans of two stages or more.
 
     Attributes:
-        cost: Seconds of a batch, or by throughput per W those times the mean TDP of the stages' chips; inf: none fits.
+        cost: Seconds of a batch.
         used: Memory and layers of each stage of the plan that the bound is of: (memory, positions).
     """
 
@@ -94,8 +89,6 @@ class StageBounds:
 
     def _bound(self, family: PlanFamily) -> FamilyBound:
         problems = [self._problem(family, memory) for memory in range(len(self.least.memories))]
-        if self.least.per_watt:
-            return self._least_sum(problems)
         found = place_on_kinds(problems, least_stages=2, cutoff=self.limit)
         if found is None:
             # Nothing fits, or nothing below the limit.
@@ -108,62 +101,9 @@ class StageBounds:
         section = max(self.least.of_memory(memory), key=lambda one: one.bandwidths[1])
         place = self.least.search.scoring.sections.index(section)
         degrees = self.least.search.scoring.there[place][0].replications[group_of(family)]
-        if self.least.per_watt:
-            degrees = tuple(replace(one, boundary_s_per_byte=0.0, boundary_latency_s=0.0) for one in degrees)
         costs = self.least.costs(group_of(family), memory)
         return layout.problem(replace(family, memory_bytes=section.capacity_bytes), section.setting, costs, degrees)
-
-    def _least_sum(self, problems: Sequence[PartitionProblem]) -> FamilyBound:
-        """Return the bound where costs of stages add up: seconds times TDP."""
-        best = FamilyBound(cost=self.limit)
-        watts = min(self.least.least_tdp_w(memory) for memory in range(len(problems)))
-        groups = list(zip(*(cases_of(problem) for problem in problems), strict=True))
-        for cases in groups:
-            for stages, total, used in _sums(problems, cases):
-                fits = cases[0].degree * stages * cases[0].least_devices <= problems[0].devices
-                if stages < 2 or not fits.any() or not math.isfinite(total):
-                    continue
-                rounds = float((cases[0].rounds + stages - 1)[fits].min())
-                reduced_s = min(
-                    float(case.sums.gradient_bytes[0, -1]) * min(one.reduction_s_per_byte for one in case.replications)
-                    for case in cases
-                )
-                cost = (rounds * total + watts * reduced_s) / stages
-                if cost < best.cost:
-                    best = FamilyBound(cost=cost, used=used)
-        return best
 
 
 def _used(found: StagesOnKinds) -> tuple[tuple[int, tuple[int, ...]], ...]:
     return tuple((kind, stage.layers) for kind, stage in zip(found.kinds, found.placement.stages, strict=True))
-
-
-def _sums(
-    problems: Sequence[PartitionProblem], cases: tuple[PartitionCase, ...]
-) -> Iterator[tuple[int, float, tuple[tuple[int, tuple[int, ...]], ...]]]:
-    """Yield, for each number of stages, the least sum of their loads, and memory and layers of each."""
-    sums = cases[0].sums
-    rest = np.full(len(sums.members), np.inf)
-    rest[-1] = 0.0
-    chosen: list[tuple[Ints, Ints]] = []
-    for stage in range(1, cases[0].most_stages + 1):
-        loads = np.stack(
-            [
-                np.where(
-                    case.sums.valid & (case.costs.memory_bytes(stage) <= one.memory_bytes), case.costs.at(stage), np.inf
-                )
-                for one, case in zip(problems, cases, strict=True)
-            ]
-        )
-        memory = loads.argmin(axis=0)
-        total = loads.min(axis=0) + rest[None, :]
-        after = total.argmin(axis=1)
-        rest = total[np.arange(len(rest)), after]
-        chosen.append((after, memory[np.arange(len(rest)), after]))
-        at, used = 0, []
-        if math.isfinite(rest[0]):
-            for ends, kinds in reversed(chosen):
-                held = sums.members[ends[at]] & ~sums.members[at]
-                used.append((int(kinds[at]), tuple(np.flatnonzero(held).tolist())))
-                at = int(ends[at])
-        yield stage, float(rest[0]), tuple(used)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +12,6 @@ import numpy as np
 from hardplace.branch_and_bound.loop import Deadline, TimeUp
 from hardplace.branch_and_bound.types import Progress, Stop, StoppingRule
 from hardplace.design.exact.layer_kernels import LayerTimes, kernels_of
-from hardplace.design.goals import Objective
 from hardplace.design.question import Question
 from hardplace.design.search.candidates import Reached
 from hardplace.design.search.ceilings import ceilings
@@ -20,7 +20,7 @@ from hardplace.design.search.layout import Group
 from hardplace.design.search.least_work import least_seconds, part_seconds, rates
 from hardplace.design.search.sections import Excluded, Section, tightened
 from hardplace.design.types import PlanChoices
-from hardplace.hardware.space import AXES, corners
+from hardplace.hardware.space import corners
 from hardplace.hardware.types import Optimizer
 from hardplace.workload.sharding import tensor_parallel
 from hardplace.workload.types import Phase, Workload
@@ -61,7 +61,7 @@ class LayerOn:
 class LeastLayers:
     """Proven least costs of layers over all chips within the limits, one memory and one micro-batch at a time.
 
-    A cost is seconds of a micro-batch, or by throughput per W seconds times the TDP of the chip.
+    A cost is seconds of a micro-batch.
 
     Attributes:
         search: The search of one kind of chip, laid out.
@@ -80,11 +80,6 @@ class LeastLayers:
     def question(self) -> Question:
         """Return the question of one kind of chip."""
         return self.search.question
-
-    @property
-    def per_watt(self) -> bool:
-        """Return whether costs are seconds times TDP."""
-        return self.question.goal.objectives == (Objective.PER_WATT,)
 
     @property
     def memories(self) -> tuple[float, ...]:
@@ -114,19 +109,12 @@ class LeastLayers:
     def cost(self, one: LayerOn) -> float:
         """Return the lower bound of one of them."""
         if one not in self._known:
-            corner, tdp_w = self._corner(one.group, one.memory), self.least_tdp_w(one.memory)
+            corner = self._corner(one.group, one.memory)
             seconds = float(corner.forward_s[one.layer, 0])
             if not one.forward:
                 seconds += float(corner.backward_s[one.layer, 0])
-            self._known[one] = seconds * (tdp_w if self.per_watt else 1.0)
+            self._known[one] = seconds
         return self._known[one]
-
-    def least_tdp_w(self, memory: int) -> float:
-        """Return the least TDP of a chip with a memory; nan where nothing asks for it."""
-        scoring, low = self.search.scoring, np.zeros((len(AXES), 1), dtype=np.int64)
-        return min(
-            float(scoring.limits.costs(one, scoring.space.at(low))[0].tdp_w[0]) for one in self.of_memory(memory)
-        )
 
     def _corner(self, group: Group, memory: int) -> LayerTimes:
         """Return lower bounds from the best corner of the whole space within the limits, (layers, 1) each."""
@@ -171,22 +159,16 @@ class LeastLayers:
         """
         again = one in self._tried
         self._tried.add(one)
-        width = one.group[1]
         workload = self._alone(one)
         question = self._asked(one, workload)
         if not self._alike(one, question):
             self._done.add(one)  # it runs otherwise when it stands alone: its first bound is kept
             return True
         samples, launch_s = float(one.group[0]), question.setting.kernels.launch_s
-        floor_s = self._seconds_of(one)
 
         def cost_of(score: float) -> float:
             """Return the least cost by an upper bound of the score, without the launch of the update."""
-            if score <= 0.0:
-                return float("inf")
-            if self.per_watt:
-                return samples / (width * score) * (1.0 - launch_s / (floor_s + launch_s))
-            return samples / score - launch_s
+            return samples / score - launch_s if score > 0.0 else math.inf
 
         steps = 0
 
@@ -210,10 +192,6 @@ class LeastLayers:
         if found.reached:
             self._keep(one, search, found.reached[0])
         return not self.within.over
-
-    def _seconds_of(self, one: LayerOn) -> float:
-        corner = self._corner(one.group, one.memory)
-        return float(corner.forward_s[one.layer, 0] + (0.0 if one.forward else corner.backward_s[one.layer, 0]))
 
     def _keep(self, one: LayerOn, search: DesignSearch, found: Reached) -> None:
         """Keep the chip that was reached, by the sections of the whole search."""

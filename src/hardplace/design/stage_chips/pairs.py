@@ -9,8 +9,10 @@ from itertools import combinations
 
 import numpy as np
 
+from hardplace.branch_and_bound.loop import TimeUp
+from hardplace.branch_and_bound.types import Stop
 from hardplace.design.exact.layer_kernels import LayerTimes
-from hardplace.design.goals import Costs, Objective
+from hardplace.design.goals import Costs
 from hardplace.design.partition.several_kinds import StagesOnKinds, place_on_kinds
 from hardplace.design.partition.types import PartitionProblem
 from hardplace.design.search.layout import Group, group_of
@@ -52,6 +54,21 @@ class PairPlan:
     found: StagesOnKinds
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriedPairs:
+    """What trying pairs came to.
+
+    Attributes:
+        plan: The best plan; None: none costs less than the cutoff.
+        count: Pairs tried under any family, each as often as with one.
+        stop: What ended it before every pair was tried; None: nothing.
+    """
+
+    plan: PairPlan | None = None
+    count: int = 0
+    stop: Stop | None = None
+
+
 @dataclass
 class ChipPairs:
     """Plans on pairs of chips of a space.
@@ -65,27 +82,27 @@ class ChipPairs:
     check: Callable[[], None]
     _seconds: dict[tuple[int, bytes, Group], LayerTimes] = field(default_factory=dict, init=False)
 
-    @property
-    def per_watt(self) -> bool:
-        """Return whether seconds count times the mean TDP."""
-        return self.scoring.goal.objectives == (Objective.PER_WATT,)
-
-    def best(self, chips: Iterable[StageChip], families: Sequence[PlanFamily], cutoff: float) -> PairPlan | None:
-        """Return the best plan on any two of some chips; None where none costs less than cutoff.
+    def best(self, chips: Iterable[StageChip], families: Sequence[PlanFamily], cutoff: float) -> TriedPairs:
+        """Return the best plan on any two of some chips, of those that there was time for.
 
         Args:
             chips: The chips.
             families: The families to try, whatever their memory, the most promising first.
             cutoff: Cost that is of no interest any more.
         """
-        best: PairPlan | None = None
+        best, count = None, 0
         every = list({one.key: one for one in chips}.values())
-        for family in families:
-            for pair in combinations(every, 2) if len(every) > 1 else [tuple(every)]:
-                self.check()
-                found = self.placed(pair, family, cutoff if best is None else best.found.cost)
-                best = found or best
-        return best
+        try:
+            for family in families:
+                for pair in combinations(every, 2) if len(every) > 1 else [tuple(every)]:
+                    self.check()
+                    found = self.placed(pair, family, cutoff if best is None else best.found.cost)
+                    best, count = found or best, count + len(pair) - 1
+        except TimeUp:
+            return TriedPairs(plan=best, count=count, stop=Stop.SECONDS)
+        except KeyboardInterrupt:
+            return TriedPairs(plan=best, count=count, stop=Stop.INTERRUPTED)
+        return TriedPairs(plan=best, count=count)
 
     def placed(self, pair: tuple[StageChip, ...], family: PlanFamily, cutoff: float = math.inf) -> PairPlan | None:
         """Return the best plan of a family on these chips by list schedules; None where none costs less than cutoff."""
@@ -96,8 +113,7 @@ class ChipPairs:
     ) -> PairPlan | None:
         """Return the best plan of a family on these chips where layers take these seconds."""
         problems = [self.problem(one, family, each) for one, each in zip(pair, seconds, strict=True)]
-        tdp_w = tuple(float(self.costs(one).tdp_w[0]) for one in pair) if self.per_watt else None
-        found = place_on_kinds(problems, tdp_w=tdp_w, cutoff=cutoff)
+        found = place_on_kinds(problems, cutoff=cutoff)
         if found is None:
             return None
         largest = max(self.scoring.sections[pair[kind].section].capacity_bytes for kind in found.kinds)
