@@ -128,6 +128,8 @@ def test_an_answer_without_pairs_says_so_and_what_one_kind_is_proven_to_reach() 
     assert (found.stop, found.pairs_tried) == (Stop.INTERRUPTED, 0)
     assert "interrupted: pairs of chips tried: 0" in found.notes[0]
     assert "no two kinds were tried" in stages_sheet(found).certificate
+    tried = stages_sheet(replace(found, pairs_tried=3)).certificate
+    assert "two kinds gain nothing in the 3 pairs that were tried" in tried
     loose = replace(found, stop=Stop.SECONDS, bound=2.0 * found.score, one_kind_bound=1.03 * found.score)
     said = stages_sheet(loose).certificate
     assert "100.00\xa0% above; none on one kind of chip more than" in said

@@ -308,7 +308,7 @@ class StagesResult(ScoredAnswer):
         one_kind_score: What it reaches of the objective.
         one_kind_bound: Upper bound on the score of every single chip and plan.
         stages_bound: Upper bound on the score of every plan of two stages or more, whatever chip each is on.
-        pairs_tried: Pairs of chips that were tried, each under several plan families; 0: no time, or one chip alone.
+        pairs_tried: Pairs of chips that were tried; 0: there was no time, or no other chip.
         chips_in_space: Number of chips of the space.
         exact_evaluations: Number of exact evaluations.
     """

@@ -59,7 +59,10 @@ def stages_sheet(found: StagesResult) -> TextTable:
 def _gain(found: StagesResult) -> str:
     score, one = (f"{value:,.5g}" for value in (found.score, found.one_kind_score))
     if len(found.chips) == 1 and found.gain <= 0.0:
-        tried = "two kinds that were tried gain nothing" if found.pairs_tried else "no two kinds were tried"
+        pairs = words.plural(found.pairs_tried, "pair")
+        tried = (
+            f"two kinds gain nothing in the {pairs} that were tried" if found.pairs_tried else "no two kinds were tried"
+        )
         return f"One kind of chip: {score} {found.unit}; {tried}."
     return (
         f"{words.plural(len(found.chips), 'kind')} of chip: {score} {found.unit}, {percent(found.gain, 2)} more than "

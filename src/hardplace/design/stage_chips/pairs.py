@@ -60,7 +60,7 @@ class TriedPairs:
 
     Attributes:
         plan: The best plan; None: none costs less than the cutoff.
-        count: Pairs tried under any family, each as often as with one.
+        count: Pairs that were tried under one family at least.
         stop: What ended it before every pair was tried; None: nothing.
     """
 
@@ -90,19 +90,20 @@ class ChipPairs:
             families: The families to try, whatever their memory, the most promising first.
             cutoff: Cost that is of no interest any more.
         """
-        best, count = None, 0
+        best, tried = None, set()
         every = list({one.key: one for one in chips}.values())
         try:
             for family in families:
                 for pair in combinations(every, 2) if len(every) > 1 else [tuple(every)]:
                     self.check()
                     found = self.placed(pair, family, cutoff if best is None else best.found.cost)
-                    best, count = found or best, count + len(pair) - 1
+                    best = found or best
+                    tried |= {tuple(one.key for one in pair)} if len(pair) > 1 else set()
         except TimeUp:
-            return TriedPairs(plan=best, count=count, stop=Stop.SECONDS)
+            return TriedPairs(plan=best, count=len(tried), stop=Stop.SECONDS)
         except KeyboardInterrupt:
-            return TriedPairs(plan=best, count=count, stop=Stop.INTERRUPTED)
-        return TriedPairs(plan=best, count=count)
+            return TriedPairs(plan=best, count=len(tried), stop=Stop.INTERRUPTED)
+        return TriedPairs(plan=best, count=len(tried))
 
     def placed(self, pair: tuple[StageChip, ...], family: PlanFamily, cutoff: float = math.inf) -> PairPlan | None:
         """Return the best plan of a family on these chips by list schedules; None where none costs less than cutoff."""
