@@ -175,8 +175,9 @@ PEERS = (
     "wy_fast.py",
     "recipes/",
     "atorch/",
+    "deepspeed/",
     "modeling_llama.py",
-)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge, dlrover, transformers
+)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge, dlrover, DeepSpeed, transformers
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
