@@ -31,6 +31,11 @@ def test_shapes_are_searched_and_written(tmp_path: Path) -> None:
     assert found["score"] <= found["bound"] <= found["score"] * 1.011
     assert found["base"]["score"] <= found["then_shape"]["score"] * (1 + 1e-9)
     assert found["then_shape"]["score"] <= found["best"]["score"] * (1 + 1e-9)
+    listed = json.loads(command("runs", "--json", folder=tmp_path).out)["answer"]
+    assert [(Path(one["path"]).name, one["verb"], one["objective"]) for one in listed] == [
+        ("shapes.sqlite", "search", "shapes")
+    ]
+    assert listed[0]["evaluations"] > 0
     other = command("search", "gpt2-xl", *SMALL, "--raw", "--out", "hardplace-out/gpt2-xl", folder=tmp_path)
     assert other.code == 2
     assert "shapes.sqlite: the journal of another run: raw was false, now true: expected another folder" in other.err

@@ -28,8 +28,13 @@ class StoppingRule:
 
     def __post_init__(self) -> None:
         """Raise BadInput for a gap that is none."""
-        if not 0.0 <= self.gap < 1.0:
-            raise BadInput("gap", self.gap, "a share from 0 to below 1")
+        check_gap(self.gap)
+
+
+def check_gap(gap: float) -> None:
+    """Raise BadInput for a relative gap that is none."""
+    if not 0.0 <= gap < 1.0:
+        raise BadInput("gap", gap, "a share from 0 to below 1")
 
 
 ONE_PERCENT = StoppingRule(gap=0.01)

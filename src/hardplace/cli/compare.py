@@ -81,6 +81,11 @@ def compare(
             trials, {"model": model, "strategies": strategies, **how}, evaluator=work.evaluator,
             progress=lambda name: say(f"{name} ...", err=True),
         )  # fmt: skip
+        if isinstance(comparison, Infeasible):
+            work.journal.end(comparison)
+        else:
+            best = comparison.certified
+            work.journal.tell(best.score, best.bound_score, best.stop)
     if isinstance(comparison, Infeasible):
         say(f"infeasible: {model}: {infeasible_line(comparison)}", err=True)
         raise SystemExit(INFEASIBLE)

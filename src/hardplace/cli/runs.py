@@ -18,20 +18,20 @@ from hardplace.errors import BadInput
 @click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write every evaluation to this file.")
 @options.as_json
 def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
-    """List the answers in FOLDER (hardplace-out) and below: of searches the model, incumbent, bound, gap, evaluations
-    and why each ended; of other verbs the command.
+    """List the answers in FOLDER (hardplace-out) and below: of searches, also of shapes, and of compare, the model,
+    incumbent, bound, gap, evaluations and why each ended; of other verbs the command.
 
     A search without an end is still running, or was killed: start it again with the same command, and it resumes
     there. A damaged journal is named on standard error; the others are listed, and the exit code is 2.
     """
-    from hardplace.design.journal_rows import FILE, run
+    from hardplace.design.journal_rows import FILES, run
     from hardplace.files import write_bytes
     from hardplace.report.runs import show, table
 
     if not folder.is_dir() and folder != folders.OUT:
         raise BadInput(f"{folder}: expected a folder that `hardplace search` wrote")
     searches, problems = [], []
-    for path in sorted(folder.rglob(FILE)):
+    for path in sorted(one for file in FILES for one in folder.rglob(file)):
         try:
             searches.append(run(path))
         except BadInput as problem:
@@ -39,7 +39,9 @@ def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
     answers = tuple(
         folders.answer(path)
         for path in sorted(folder.rglob(f"*{folders.ASKED}"))
-        if not (path.parent / FILE).exists() or path.name != f"search{folders.ASKED}"
+        if not any(
+            (path.parent / file).exists() and path.name == f"{asked}{folders.ASKED}" for file, asked in FILES.items()
+        )
     )
     found = tuple(searches)
     if parquet is not None:

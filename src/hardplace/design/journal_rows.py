@@ -24,6 +24,7 @@ from hardplace.errors import BadInput, shortened
 from hardplace.files import parse, parse_json
 
 FILE = "journal.sqlite"
+FILES = {FILE: "search", "shapes.sqlite": "search-shapes", "compare.sqlite": "compare"}  # of what record in the folder
 FORMAT = 1  # of the tables below
 APPLICATION = 0x68706C63  # "hplc": what `file` and PRAGMA application_id tell a journal by
 SEVERAL = " and "  # between objectives of a frontier, which has no one value
@@ -109,6 +110,7 @@ def run(path: Path) -> JournalSummary:
 
     return JournalSummary(
         path=str(path),
+        verb=FILES.get(path.name, "search").partition("-")[0],
         model=model,
         objective=told if objective is None else objective.value,
         unit="" if objective is None else told,

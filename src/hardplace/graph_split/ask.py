@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hardplace import units
 from hardplace.answers import Infeasible
+from hardplace.branch_and_bound.types import check_gap
 from hardplace.errors import BadInput, unknown
 from hardplace.files import read_json
 from hardplace.graph_split.answer import SplitResult, SplitRow, TransferRow
@@ -43,7 +44,7 @@ def asked_model(
     coarsen: str,
 ) -> SplitResult | Infeasible:
     """Return the split of one inference of a model, whose operators' seconds come from the models of the devices."""
-    _check(objective, limit_s)
+    _check(objective, limit_s, gap)
     if not 1 <= batch <= MOST_BATCH:
         raise BadInput("batch", batch, f"1 to {MOST_BATCH} samples")
     if batch > 1 and not scales(workload):
@@ -67,7 +68,7 @@ def asked_split(
     coarsen: str = "none",
 ) -> SplitResult | Infeasible:
     """Return the split of a graph's file; those of dnn-partitioning and of Piper have semantics of their own."""
-    _check(objective, limit_s)
+    _check(objective, limit_s, gap)
     data = read_json(Path(path))
     if isinstance(data, dict) and "way_columns" in data:
         if objective != "throughput":
@@ -98,7 +99,8 @@ def _only_of_links(path: str | PathLike[str], links: LinkChoice, requests: int, 
         raise BadInput("coarsen", coarsen, f"none: {path} has no devices with links")
 
 
-def _check(objective: str, limit_s: float) -> None:
+def _check(objective: str, limit_s: float, gap: float) -> None:
+    check_gap(gap)
     if objective not in OBJECTIVES:
         raise unknown("objective", objective, OBJECTIVES)
     if not limit_s > 0 or not math.isfinite(limit_s):

@@ -54,3 +54,20 @@ def test_with_a_window_the_backward_kernel_in_fp8_meets_every_key(name: str) -> 
     half, low = (ratios(name, kind, windows=True) for kind in BACKENDS)
     for of_way in (half["forward"], half["backward"], low["backward"]):
         assert all(0.5 < one < 2.0 for one in of_way), of_way
+
+
+@pytest.mark.parametrize("name", ["h100-sxm", "b200-sxm"])
+def test_no_width_that_was_not_measured_is_faster_than_one_that_was(name: str) -> None:
+    """Of the same FLOPs; FlashAttention-3's authors measured cuDNN on H100 with heads of 64, 128 and 256: 413, 595, 581
+    TFLOP/s (arXiv 2407.08608, Fig. 5), so 64 is slower by a fifth at least here too."""
+    timer = pricer_of(device(name), Plan(global_batch=8, data=8, backend=CUDNN)).timer
+    assert isinstance(timer, GpuTimer)
+    for backward in (False, True):
+        seconds = {}
+        for dim in (64, 80, 96, 128, 192, 256):
+            sizes = {"batch": 1, "heads": 1, "kv_heads": 1, "window": 0, "queries": 16384, "keys": 16384}
+            work = AttentionWork(**sizes, head_dim=dim, causal=False, backward=backward)
+            heads = np.array([7680 // dim])  # the same FLOPs whatever the width
+            seconds[dim] = float(timer.attentions_s(work, heads, heads, np.array([dim]))[0])
+        assert min(seconds, key=seconds.__getitem__) == 128
+        assert seconds[64] > 1.2 * seconds[128]

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import ClassVar
 
 from hardplace.answers import Answer
+from hardplace.branch_and_bound.types import check_gap
 from hardplace.certificate import Certificate
 from hardplace.cost.arrays.splits import powers_of_two, split_seconds
 from hardplace.cost.arrays.times import kernel_times
@@ -159,7 +160,11 @@ def schedule_layer(
         passes: The passes.
         gap: Gap of the rate, makespan / bound - 1, at which the schedule of a pass is good enough.
         limit_s: Seconds for each pass; None: no limit.
+
+    Raises:
+        BadInput: For a gap that is no share.
     """
+    check_gap(gap)
     start_s = perf_counter()
     shorter = gap / (1.0 + gap)  # the same as a share of the makespan, which schedulers stop at
     chip = accelerator(question.chips, 0, question.setting, question.setting.memory_capacities_bytes[-1])

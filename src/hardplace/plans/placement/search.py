@@ -17,7 +17,7 @@ from typing import TypeGuard
 import numpy as np
 
 from hardplace.branch_and_bound.loop import Deadline
-from hardplace.branch_and_bound.types import Stop
+from hardplace.branch_and_bound.types import Stop, check_gap
 from hardplace.certificate import gap_of
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import estimate_plan
@@ -92,6 +92,7 @@ class PlanSearch:
         gap: float = 0.0,
         seconds: float | None = None,
     ) -> None:
+        check_gap(gap)
         self._gap, self._deadline = gap, Deadline(limit_s=seconds)
         self.divided, self.space, self.watch, self.most = Divisions(workload, inventory, space), space, watch, most
         self.best: list[_Found] = []
