@@ -18,6 +18,7 @@ from hardplace.ndtypes import Floats
 
 _PARTS = 8  # of which the mixes of two objectives are made
 _SURVEYED = 4096  # chips of a section from which a front of throughput and costs begins
+_LEVEL = 0.001  # of the last score, between its levels at least: the gap may be 0
 _LEAST = 1e-300  # a score of 0, as a logarithm
 
 
@@ -55,7 +56,7 @@ def survey(scoring: Scoring, check: Callable[[], None]) -> None:
     owners = np.repeat(np.arange(len(blocks)), [block.places.shape[1] for block in blocks])
     starts = np.searchsorted(owners, np.arange(len(blocks)))
     open_ = np.flatnonzero(scoring.possible(vectors))
-    for similar in alike(open_, vectors, 1.0 + scoring.gap):
+    for similar in alike(open_, vectors, 1.0 + max(scoring.gap, _LEVEL)):
         check()
         best = int(similar[np.argmax(vectors[0, similar])])
         block = blocks[owners[best]]
