@@ -12,9 +12,9 @@ from cli.test_search import hardplace
 def test_it_prints_the_makespan_and_writes_page_and_trace(tmp_path: Path) -> None:
     chip = "8x128x128-2x128-128MiB"
     done = hardplace("schedule", "bert-large", "--chip", chip, "--seconds", "5", "--splits", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     for word in ("forward", "backward", "makespan", "tensor cores busy", "gap", "trace.json"):
-        assert word in done.stdout
+        assert word in done.out
     folder = tmp_path / "hardplace-out/bert-large-schedule"
     report = hp.read(folder / "schedule.json")
     assert report.chip.name == chip
@@ -36,10 +36,10 @@ def test_json_and_the_other_way_to_write_a_chip(tmp_path: Path) -> None:
         "t.pftrace",
     )
     done = hardplace("schedule", "opt-350m", *arguments, "--out", "here", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads((tmp_path / "here/schedule.json").read_text())
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == json.loads((tmp_path / "here/schedule.json").read_text())
     assert (tmp_path / "t.pftrace").stat().st_size > 1000
-    assert json.loads(done.stdout)["answer"]["chip"]["name"] == "16x128x128-128x128-2MiB"
+    assert json.loads(done.out)["answer"]["chip"]["name"] == "16x128x128-128x128-2MiB"
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_json_and_the_other_way_to_write_a_chip(tmp_path: Path) -> None:
 )
 def test_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: list[str], tmp_path: Path) -> None:
     done = hardplace("schedule", "bert-large", *arguments, folder=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.count("\n") == 1
     for word in words:
-        assert word in done.stderr
+        assert word in done.err
     assert not list(tmp_path.iterdir())
