@@ -67,6 +67,11 @@ def worst(rows: Sequence[RunScore]) -> str:
     return "\n".join(lines)
 
 
+def gathered(path: Path, known: Pricers) -> tuple[str, str]:
+    """Return the heading and the tables of a file of gathered runs."""
+    return f"**Gathered runs ({path.name}), sources that no fit has seen**", printed(scores(path.name, known))
+
+
 def mark(shape: str, x: float, y: float, colour: str, *, filled: bool) -> str:
     """Return a point of the figure."""
     paint = f'fill="{colour if filled else "none"}" stroke="{colour}"'
@@ -131,6 +136,7 @@ def main() -> None:
         printed(scores("torchtitan.csv", known)),
         MEMORY,
         printed(scores("memory.csv", known)),
+        *(part for path in sorted(FOLDER.glob("gathered-*.csv")) for part in gathered(path, known)),
     ]
     DOCUMENT.write_text(before + "\n\n".join(parts) + "\n" + heading + after)
     FIGURE.write_text(figure([*own, *more]))

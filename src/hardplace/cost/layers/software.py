@@ -185,8 +185,13 @@ SOFTWARE: dict[str, Software] = {
         one_copy=True,
         policies=(("op",),),
     ),
+    "automodel": Software(
+        title="NeMo AutoModel (FSDP2 by parameter, Transformer Engine, eager)",
+        one_copy=True,
+        stops_early=True,
+    ),
     "xla": Software(
-        title="JAX and XLA on GPUs (MaxText)",
+        title="JAX and XLA on GPUs (MaxText, Paxml)",
         one_copy=True,
         gathered_layers=1.0,
         gradient_layers=0.25,

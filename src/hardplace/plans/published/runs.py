@@ -60,9 +60,10 @@ FABRICS = ("Omni-Path",)  # that reach less than their rate
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
-# ZeRO of sources that do not say it in the row: GLM-130B's report; 1.3B on 32 GB with 16 GB used leaves no other.
 _DIVIDED = re.compile(r"divided over (\d+) only")  # states of ZeRO over a group smaller than the replicas
-_SHARDS = ((re.compile(r"2210\.02414|tr3m"), 1),)
+# ZeRO of sources that do not say it in the row: GLM-130B's report; 1.3B on 32 GB with 16 GB used leaves no other;
+# NeMo's recipes have distributed_fused_adam on any GPU.
+_SHARDS = ((re.compile(r"2210\.02414|tr3m|NeMo"), 1),)
 _HFU = re.compile(r"HFU[ =]([0-9.]+) ?%")
 _MOST_OF_ALL = 1.2  # of the FLOPs without recompute, from which a policy is nearer to full recompute (4/3) than to none
 _SLICES = re.compile(r"(\d+) (?:slice|pod)")  # of a torus, joined by the data-centre network
@@ -236,8 +237,13 @@ def _plan(row: Mapping[str, str]) -> Plan:
     tensor = max(1, _some(row, "tp") // _CORES.get(row["device"], 1))
     inside = tensor * _some(row, "pp") * context
     data = _some(row, "dp", max(1, _count(row, "devices") // inside))
-    usual = next((zero for pattern, zero in _SHARDS if pattern.search(row["source"])), 0 if old else 1)
+    says = f"{row['source']} {row.get('software', '')}"
+    usual = next((zero for pattern, zero in _SHARDS if pattern.search(says)), 0 if old else 1)
     zero, shard = _zero(row["zero_stage/fsdp"].strip(), usual, data * context, _slices(row))
+    if zero == 3 and row["zero_stage/fsdp"].startswith("FSDP") and _some(row, "pp") > 1:
+        zero = (
+            2  # FSDP2 keeps what it gathered in a pipeline (reshard_after_forward: torchtitan's default, AutoModel's)
+        )
     recompute = row["recompute"].strip()
     some = _SOME_LAYERS.match(recompute)
     kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
@@ -246,7 +252,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
     stack = software_of(row)
     if stack == "neuron" and not recompute:
         kind = Recompute.SELECTIVE
-    nvidia = re.search(r"NVIDIA|Megatron-MoE|training_results", row["source"])
+    nvidia = re.search(r"NVIDIA|NeMo|Megatron-MoE|training_results", says)
     short = row["precision"] in ("fp16", "bf16(pure)") or (stack == "megatron-core" and nvidia)
     short = short or stack in ("xla", ON_ARRAYS) or re.search("fms-fsdp|InternEvo", row["source"])
     each = _some(row, "micro_batch", 1)

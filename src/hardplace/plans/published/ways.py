@@ -12,6 +12,7 @@ from hardplace.cost.layers.software import (
     MINIMAL,
     MINIMAL_WITH_CONTEXT,
     ON_ARRAYS,
+    SAVE_ATTENTION,
     SOFTWARE,
     Dispatcher,
     Graphs,
@@ -31,6 +32,7 @@ _SOFTWARE = (
     (re.compile(r"atorch"), "atorch"),
     (re.compile(r"fms-fsdp|torch\.?compile"), "fsdp-compiled"),
     (re.compile(r"maxtext|tpu-recipes|\bJAX\b", re.IGNORECASE), "xla"),
+    (re.compile(r"AutoModel", re.IGNORECASE), "automodel"),
     (
         re.compile(
             r"Megatron[- ]?Core|Megatron-Bridge|Megatron-MoE|NeMo|dgxc|training_results_v[45]|SimuMax|Primus",
@@ -52,6 +54,13 @@ _SAYS: tuple[tuple[str, re.Pattern[str], object], ...] = (
     ("graphs", re.compile(r"CUDA graph of the layer stack|full[- ]iteration graph", re.IGNORECASE), Graphs.FULL),
     ("graphs", re.compile(r"partial CUDA graphs|CUDA graphs|\bgraphs\b", re.IGNORECASE), Graphs.PARTIAL),
     ("tensor_overlap", re.compile(r"overlap of TP[^;]* disabled|no TP overlap", re.IGNORECASE), False),
+)
+# Modules that XLA computes again, by the name of what is kept: MaxText's remat_policy (get_remat_policy), and JAX's and
+# Paxml's policies of products without a batch dimension.
+_POLICIES = (
+    (re.compile("except_mlp|save_qkv_proj|save_out_proj"), SAVE_ATTENTION),
+    (re.compile("with_context|minimal_flash"), MINIMAL_WITH_CONTEXT),
+    (re.compile("minimal|with_no_batch_dim"), MINIMAL),
 )
 _COLUMNS = {"tp_overlap": "tensor_overlap", "ep_overlap": "expert_overlap", "dp_overlap": "overlap"}
 _YES = {"1": True, "0": False, "true": True, "false": False, "on": True, "off": False, "yes": True, "no": False}
@@ -137,8 +146,11 @@ def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
     names = ["moe_act" if one == "act" else one for one in names]
     if software_of(row) == "torchtitan" and (not names or names == ["op"]):
         return ("op",)  # selective_ac_option op, its default
-    if software_of(row) in ("xla", ON_ARRAYS) and re.search("remat[_ ]policy", row.get("note", "")) and not names:
-        return MINIMAL_WITH_CONTEXT if "with_context" in row["note"] else MINIMAL
+    if software_of(row) in ("xla", ON_ARRAYS) and set(names).isdisjoint(MODULES):
+        text = f"{row['recompute']} {row.get('note', '')}"
+        found = next((again for pattern, again in _POLICIES if pattern.search(text)), ())
+        if found or (not names and re.search("remat[_ ]policy", text)):
+            return found or MINIMAL
     if "recompute modules per recipe" in row.get("note", "") and not names and (recipe := recipe_of(row)):
         return recipe.modules
     return tuple(one for one in names if one in MODULES)
