@@ -104,7 +104,8 @@ def as_counted(row: Mapping[str, str], memory: StageMemory) -> float:
     of the device's (nvidia-smi)."""
     if _RESERVED.search(row["source"]):
         return memory.reserved_bytes
-    return memory.allocated_bytes if _ALLOCATED.search(row["source"]) else memory.total_bytes
+    allocated = _ALLOCATED.search(row["source"]) or "memory: max allocated" in row.get("note", "")
+    return memory.allocated_bytes if allocated else memory.total_bytes
 
 
 def fullest_bytes(row: Mapping[str, str], stages: Sequence[StageMemory]) -> float:

@@ -42,6 +42,8 @@ DEVICES = {
     "Gaudi3": ("gaudi3", "hls-gaudi3"),
     "H200": ("h200-sxm", "dgx-h200"),
     "TPUv6e": ("tpu-v6e", "tpu-v6e-256"),
+    "MI250X": ("mi250x-gcd", "lumi-g"),  # a rank is a die, whatever a source calls it
+    "MI250X-GCD": ("mi250x-gcd", "lumi-g"),
     "MI300X": ("mi300x", "hgx-mi300x"),
     "MI325X": ("mi325x", "hgx-mi325x"),
     "MI350X": ("mi350x", "hgx-mi350x"),
@@ -64,6 +66,7 @@ _DIVIDED = re.compile(r"divided over (\d+) only")  # states of ZeRO over a group
 # ZeRO of sources that do not say it in the row: GLM-130B's report; 1.3B on 32 GB with 16 GB used leaves no other;
 # NeMo's recipes have distributed_fused_adam on any GPU.
 _SHARDS = ((re.compile(r"2210\.02414|tr3m|NeMo"), 1),)
+_SHORT_GRADIENTS = re.compile(r"bf16 (?:moments and )?main gradients")
 _HFU = re.compile(r"HFU[ =]([0-9.]+) ?%")
 _MOST_OF_ALL = 1.2  # of the FLOPs without recompute, from which a policy is nearer to full recompute (4/3) than to none
 _SLICES = re.compile(r"(\d+) (?:slice|pod)")  # of a torus, joined by the data-centre network
@@ -253,7 +256,8 @@ def _plan(row: Mapping[str, str]) -> Plan:
     if stack == "neuron" and not recompute:
         kind = Recompute.SELECTIVE
     nvidia = re.search(r"NVIDIA|NeMo|Megatron-MoE|training_results", says)
-    short = row["precision"] in ("fp16", "bf16(pure)") or (stack == "megatron-core" and nvidia)
+    short = row["precision"] == "fp16" or row["precision"].endswith("(pure)") or (stack == "megatron-core" and nvidia)
+    short = short or bool(_SHORT_GRADIENTS.search(row.get("note", "")))
     short = short or stack in ("xla", ON_ARRAYS) or re.search("fms-fsdp|InternEvo", row["source"])
     each = _some(row, "micro_batch", 1)
     return Plan(
@@ -289,9 +293,10 @@ def _hardware_share(row: Mapping[str, str]) -> float:
 def _optimizer(row: Mapping[str, str]) -> OptimizerKind:
     if "Muon" in row.get("note", ""):
         return OptimizerKind.MUON
-    if "Megatron-Bridge" in row["source"] and re.search("DeepSeek|Moonlight", row.get("model", "")):
+    recipe = "Megatron-Bridge" in row["source"] and re.search("DeepSeek|Moonlight", row.get("model", ""))
+    if recipe or "bf16 moments" in row.get("note", ""):
         return OptimizerKind.ADAMW_BF16_MOMENTS  # its recipes' use_precision_aware_optimizer with exp_avg_dtype bf16
-    return OptimizerKind.ADAMW_BF16 if row["precision"] == "bf16(pure)" else OptimizerKind.ADAMW
+    return OptimizerKind.ADAMW_BF16 if row["precision"].endswith("(pure)") else OptimizerKind.ADAMW
 
 
 def _slices(row: Mapping[str, str]) -> int:

@@ -23,7 +23,7 @@ from hardplace.plans.published.recipes import recipe_fields, recipe_of, released
 
 _ON_ARRAYS = {"TPU": ON_ARRAYS, "Trainium": "neuron", "Gaudi": "gaudi"}
 ARRAYS = tuple(_ON_ARRAYS)
-OLD = ("V100", "A100", "A800")  # no distributed optimizer, no cuDNN attention by default
+OLD = ("V100", "A100", "A800", "MI250X")  # no distributed optimizer, no cuDNN attention by default
 # What a source, a model or a note names: the software, first match.
 _SOFTWARE = (
     (re.compile(r"mosaicml|llm-foundry"), "fsdp-eager"),
@@ -43,7 +43,8 @@ _SOFTWARE = (
     (re.compile(r"bigscience"), "megatron-deepspeed"),
     (re.compile(r"^github.com/NVIDIA/Megatron-LM git history"), "megatron-2020"),
     (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|\bOPT|GLM"), "megatron-2021"),
-    (re.compile(r"\bFSDP\b|DeepSpeed|accelerate", re.IGNORECASE), "fsdp-eager"),
+    (re.compile(r"Megatron-DeepSpeed"), "megatron-deepspeed"),
+    (re.compile(r"\bFSDP\b|\bDDP\b|DistributedDataParallel|DeepSpeed|accelerate", re.IGNORECASE), "fsdp-eager"),
 )
 _SAYS: tuple[tuple[str, re.Pattern[str], object], ...] = (
     ("dispatcher", re.compile(r"HybridEP", re.IGNORECASE), Dispatcher.HYBRIDEP),
