@@ -37,6 +37,8 @@ def estimated(plan, model="llama2-7b", name="h100-sxm"):
         (MINIMAL_WITH_CONTEXT, 16 - 2 - 4),
         (MINIMAL, 16 - 2 - 4 - 1),
         (SAVE_ATTENTION, 16 - 2 - 8),
+        (("layernorm", "context", "out_proj", "mlp"), 1 + 3),  # the layer's input, q, k, v
+        (("layernorm", "qkv_proj", "context", "out_proj", "mlp"), 1),  # full recompute
     ],
 )
 def test_what_policies_keep_of_a_gpt_layer(modules, kept):

@@ -98,9 +98,13 @@ STATE_BYTES = {
     OptimizerKind.MUON: 8,
 }
 # Megatron Core's recompute_modules: scores and values, latent attention's products up, norms, dense MLPs, the experts'
-# activation, whole mixtures. XLA's policies drop besides: the dense MLP's activation, attention's output. op: as
-# torchtitan's selective_ac_option op, every second product again and all that is neither a product nor attention.
-MODULES = ("core_attn", "mla_up_proj", "layernorm", "mlp", "moe_act", "moe", "mlp_act", "context", "op")
+# activation, whole mixtures. XLA's policies drop besides: the dense MLP's activation, attention's output, its
+# projections. op: as torchtitan's selective_ac_option op, every second product again and all that is neither a product
+# nor attention.
+MODULES = (
+    *("core_attn", "mla_up_proj", "layernorm", "mlp", "moe_act", "moe"),
+    *("mlp_act", "context", "qkv_proj", "out_proj", "op"),
+)
 GRADIENT_BYTES = {"fp32": 4, "bf16": 2, "bf16+fp32": 4}  # as they are reduced
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from hardplace.cost.layers.builder import Builder
 from hardplace.cost.layers.types import Stream
-from hardplace.cost.layers.work import AttentionWork, GemmWork, StreamWork, Work
+from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork, Work
 
 
 def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float) -> tuple[float, tuple[Work, ...]]:
     """Return the bytes that recomputing the degrees' modules drops, and the work that it runs again (Megatron Core's
     recompute_modules): core_attn, mla_up_proj, layernorm, mlp (dense layers), moe_act, moe; and as XLA's policies do
-    mlp_act (the input of a dense MLP's last product) and context (attention, its output not kept); op:
+    mlp_act (the input of a dense MLP's last product), context (attention, its output not kept), qkv_proj (queries, keys
+    and values) and out_proj (attention's projection, so the residual sum that the second norm reads); op:
     `_by_operator`."""
     shape, degrees, latent, moe = b.shape, b.degrees, b.shape.latent, b.shape.experts
     size, matrices, heads = degrees.activation_bytes, 2 if shape.gated else 1, shape.heads // degrees.tensor
@@ -20,12 +21,23 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
     dropped: dict[str, float] = {"core_attn": 0.0, "layernorm": b.entering_bytes(mixture=mixture)}
     works: dict[str, list[Work]] = {
         "core_attn": [one for one in forward if isinstance(one, AttentionWork)],
-        "layernorm": [one for one in forward if isinstance(one, StreamWork) and one.kind is Stream.NORM],
+        "layernorm": [one for one in forward if _is_norm(one)],
     }
     products = [one for one in forward if isinstance(one, GemmWork)]
     value = shape.head_dim if latent is None else latent.value
     dropped["context"] = b.twice * size * b.tokens * heads * value
     works["context"] = works["core_attn"]
+    kinds = [type(one) for one in forward]
+    scored = kinds.index(AttentionWork)
+    projected = kinds.index(GemmWork, scored)
+    width = (heads + 2 * -(-shape.kv_heads // degrees.tensor)) * shape.head_dim
+    if latent is not None:
+        width = heads * (2 * (latent.nope + latent.rope) + latent.value)
+    dropped["qkv_proj"] = 1.0 * size * b.tokens * width
+    works["qkv_proj"] = [one for one in forward[kinds.index(GemmWork) : scored] if not isinstance(one, CollectiveWork)]
+    dropped["out_proj"] = out
+    normed = next(at for at, one in enumerate(forward) if at > projected and _is_norm(one))
+    works["out_proj"] = list(forward[projected:normed])
     if latent is not None:
         query = latent.nope + latent.rope
         dropped["mla_up_proj"] = 1.0 * size * b.tokens * heads * (2 * query + latent.value)
@@ -51,6 +63,10 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
         return _by_operator(b, forward, out, mixture=mixture)
     names = [name for name in degrees.modules if name in works]
     return sum(dropped[name] for name in names), tuple(one for name in names for one in works[name])
+
+
+def _is_norm(one: Work) -> bool:
+    return isinstance(one, StreamWork) and one.kind is Stream.NORM
 
 
 def _products(b: Builder, *, mixture: bool) -> list[tuple[int, int]]:

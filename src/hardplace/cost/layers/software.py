@@ -114,11 +114,11 @@ NONE_NAMED, ON_ARRAYS = "", "xla-arrays"  # of GPUs, and of chips with arrays
 ON_ARRAY_SOFTWARE = (ON_ARRAYS, "neuron", "gaudi")
 _ARRAYS_OF = {"AWS": "neuron", "Intel": "gaudi"}  # by vendor of the chip
 # MaxText's remat policies: minimal_with_context and minimal (all products kept; with attention's output, without), and
-# those that keep attention's inputs and outputs alone (save_qkv_proj; docs/model-training.md, section 5).
+# save_dot_with_context_except_mlp: attention's inputs and outputs alone (docs/model-training.md, section 5).
 MINIMAL_WITH_CONTEXT, MINIMAL, SAVE_ATTENTION = (
     ("layernorm", "mlp_act"),
     ("layernorm", "mlp_act", "context"),
-    ("layernorm", "mlp"),
+    ("layernorm", "mlp", "moe"),
 )
 _XLA_POLICIES = (MINIMAL_WITH_CONTEXT, MINIMAL, SAVE_ATTENTION)
 SOFTWARE: dict[str, Software] = {

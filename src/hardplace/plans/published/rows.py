@@ -57,10 +57,10 @@ _BESIDE = (
 )
 _WHOLE = (
     *("layers", "hidden", "heads", "kv_heads", "ffn", "gated_mlp", "vocab", "seq", "devices", "head_dim"),
-    *("tp", "pp", "vpp", "dp", "cp", "ep", "sp", "micro_batch", "global_batch"),
+    *("tp", "pp", "vpp", "dp", "cp", "ep", "sp", "global_batch"),
 )
 _MOST = 1e9  # of parts of a model, devices, samples, seconds
-_MEASURED = ("memory_gb", "target_iter_s")
+_NUMBERS = ("memory_gb", "target_iter_s", "micro_batch")  # MaxText's batch of a device may be part of a sequence
 _UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
 _DECIMAL = re.compile(r"Megatron-Bridge@\w+ skills")  # mem-max-allocated-gigabytes of its log, unless the row says GiB
 _FIRST = re.compile(r"memory: max allocated of rank 0")  # whose stage is the first
@@ -80,9 +80,9 @@ def rows_of(table: Table) -> list[dict[str, str]]:
     for name in table.columns:
         if name not in (*COLUMNS, *STATED, *_BESIDE):
             raise BadInput(f"{table.place}: {unknown('column', name, (*COLUMNS, *STATED, *_BESIDE))}")
-    for column in (*_WHOLE, *_MEASURED, *(("offload_layers",) if "offload_layers" in table.columns else ())):
+    for column in (*_WHOLE, *_NUMBERS, *(("offload_layers",) if "offload_layers" in table.columns else ())):
         for index, text in enumerate(table.texts(column)):
-            whole = column not in _MEASURED
+            whole = column not in _NUMBERS
             if not _is_number(text, whole=whole):
                 expected = "a whole number" if whole else "a number"
                 expected = f"{expected} from 0, or an empty cell (and none above {_MOST:g})"

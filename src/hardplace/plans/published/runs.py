@@ -58,6 +58,8 @@ DEVICES = {
 # MPT's configurations, tie_word_embeddings).
 _TYING = ("megatron-2020", "megatron-2021", "megatron-deepspeed")
 _CORES = {"Trainium1-chip": 2}  # that a source counts as devices of a tensor-parallel group; of one chip they are one
+_OF_A_DEVICE = re.compile(r"maxtext|tpu-recipes", re.IGNORECASE)  # sources whose batch is a device's
+_GATHERING = ("torchtitan", "xla", ON_ARRAYS)  # software whose context-parallel ranks gather keys
 FABRICS = ("Omni-Path",)  # that reach less than their rate
 _RATE = re.compile(r"(?:(\d+)x)?(\d+) ?G([bB])/s")
 _NUMBERED = re.compile(r"(\d+)")
@@ -231,9 +233,9 @@ def _plan(row: Mapping[str, str]) -> Plan:
     NVIDIA's own runs (their recipes of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the
     16-bit ones beside. "selective" is what the software means by it (`modules_of`); Neuron's blank cells are selective,
     with attention that is no kernel yet (its scripts of these layouts, before July 2024). Keys travel around a ring, in
-    torchtitan they are gathered. Memory lost and reserved: as the software's. MaxText gives the batch of a device, and
-    divides the residual stream among the ranks of a tensor-parallel group (base.yml, activation_embed), as sequence
-    parallelism does.
+    torchtitan and MaxText (base.yml, context_parallel_strategy) they are gathered. Memory lost and reserved: as the
+    software's. MaxText gives the batch of a device, and divides the residual stream among the ranks of a
+    tensor-parallel group (base.yml, activation_embed), as sequence parallelism does.
     """
     old = row["device"].startswith(OLD)
     context = _some(row, "cp", 1)
@@ -259,7 +261,6 @@ def _plan(row: Mapping[str, str]) -> Plan:
     short = row["precision"] == "fp16" or row["precision"].endswith("(pure)") or (stack == "megatron-core" and nvidia)
     short = short or bool(_SHORT_GRADIENTS.search(row.get("note", "")))
     short = short or stack in ("xla", ON_ARRAYS) or re.search("fms-fsdp|InternEvo", row["source"])
-    each = _some(row, "micro_batch", 1)
     return Plan(
         global_batch=_count(row, "global_batch"),
         tensor=tensor,
@@ -271,17 +272,29 @@ def _plan(row: Mapping[str, str]) -> Plan:
         expert=_count(row, "ep", 1),
         zero=zero,
         shard=shard,
-        micro_batch=each * tensor * context if "maxtext" in row["source"] else each,
+        micro_batch=_micro_batch(row, tensor * context),
         recompute=kind,
         recompute_layers=int(some[1]) if some else 0,
         precision=_format(row["precision"]) or Format.BF16,
         optimizer=_optimizer(row),
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
-        context_exchange=ContextExchange.ALL_GATHER if stack == "torchtitan" else ContextExchange.RING,
+        context_exchange=ContextExchange.ALL_GATHER if stack in _GATHERING else ContextExchange.RING,
         flash=row["flash_attention"].strip() not in (("0", "") if stack == "neuron" else ("0",)),
         recompute_modules=modules_of(row) if kind is Recompute.SELECTIVE else (),
         **ways_of(row),
     )
+
+
+def _micro_batch(row: Mapping[str, str], group: int) -> int:
+    """Return a row's samples of a pass on the ranks of a tensor- and context-parallel group: MaxText's batch is of a
+    device, and may be a part of a sequence."""
+    if not _OF_A_DEVICE.search(row["source"]):
+        return _some(row, "micro_batch", 1)
+    each = float(row["micro_batch"].strip() or 1.0 / group) * group
+    if each < 1.0 or each != int(each):
+        said = f"micro_batch: {row['micro_batch'].strip()} of a device times tp and cp {group}"
+        raise NotModelled(f"{said}: expected whole sequences")
+    return int(each)
 
 
 def _hardware_share(row: Mapping[str, str]) -> float:

@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hardplace.cost.layers.software import (
-    MINIMAL,
-    MINIMAL_WITH_CONTEXT,
     ON_ARRAYS,
-    SAVE_ATTENTION,
     SOFTWARE,
     Dispatcher,
     Graphs,
@@ -20,6 +17,7 @@ from hardplace.cost.layers.software import (
 from hardplace.errors import BadInput
 from hardplace.plans.plan import MODULES
 from hardplace.plans.published.recipes import recipe_fields, recipe_of, released
+from hardplace.plans.published.remat import inputs_offloaded, modules_of_policy
 
 _ON_ARRAYS = {"TPU": ON_ARRAYS, "Trainium": "neuron", "Gaudi": "gaudi"}
 ARRAYS = tuple(_ON_ARRAYS)
@@ -55,13 +53,6 @@ _SAYS: tuple[tuple[str, re.Pattern[str], object], ...] = (
     ("graphs", re.compile(r"CUDA graph of the layer stack|full[- ]iteration graph", re.IGNORECASE), Graphs.FULL),
     ("graphs", re.compile(r"partial CUDA graphs|CUDA graphs|\bgraphs\b", re.IGNORECASE), Graphs.PARTIAL),
     ("tensor_overlap", re.compile(r"overlap of TP[^;]* disabled|no TP overlap", re.IGNORECASE), False),
-)
-# Modules that XLA computes again, by the name of what is kept: MaxText's remat_policy (get_remat_policy), and JAX's and
-# Paxml's policies of products without a batch dimension.
-_POLICIES = (
-    (re.compile("except_mlp|save_qkv_proj|save_out_proj"), SAVE_ATTENTION),
-    (re.compile("with_context|minimal_flash"), MINIMAL_WITH_CONTEXT),
-    (re.compile("minimal|with_no_batch_dim"), MINIMAL),
 )
 _COLUMNS = {"tp_overlap": "tensor_overlap", "ep_overlap": "expert_overlap", "dp_overlap": "overlap"}
 _YES = {"1": True, "0": False, "true": True, "false": False, "on": True, "off": False, "yes": True, "no": False}
@@ -102,6 +93,7 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
         "activations offloaded to the host" in text
         or "CPU activation offload" in text
         or "405B" in row.get("model", "")
+        or inputs_offloaded(row)
     ):
         found["offload_layers"] = _offloaded(row)
     for name, pattern, value in _SAYS:
@@ -127,7 +119,7 @@ _OFFLOADED = {
 def _offloaded(row: Mapping[str, str]) -> int:
     """Return the layers of a stage whose activations a row offloads: a recipe's; all of a stage's but the last where it
     says no number; 0 where it is no recipe with FSDP."""
-    if "activations offloaded to the host" in row.get("note", ""):
+    if "activations offloaded to the host" in row.get("note", "") or inputs_offloaded(row):
         return max(1, int(float(row["layers"])) // int(float(row["pp"] or 1)) - 1)
     size = next((one for one in ("405B", "70B") if one in row.get("model", "")), "")
     fsdp = row["zero_stage/fsdp"].startswith("FSDP") and "Megatron-Bridge" in row["source"]
@@ -147,11 +139,9 @@ def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
     names = ["moe_act" if one == "act" else one for one in names]
     if software_of(row) == "torchtitan" and (not names or names == ["op"]):
         return ("op",)  # selective_ac_option op, its default
-    if software_of(row) in ("xla", ON_ARRAYS) and set(names).isdisjoint(MODULES):
-        text = f"{row['recompute']} {row.get('note', '')}"
-        found = next((again for pattern, again in _POLICIES if pattern.search(text)), ())
-        if found or (not names and re.search("remat[_ ]policy", text)):
-            return found or MINIMAL
+    on_xla = software_of(row) in ("xla", ON_ARRAYS) and set(names).isdisjoint(MODULES)
+    if on_xla and (policy := modules_of_policy(row)) is not None:
+        return policy
     if "recompute modules per recipe" in row.get("note", "") and not names and (recipe := recipe_of(row)):
         return recipe.modules
     return tuple(one for one in names if one in MODULES)
