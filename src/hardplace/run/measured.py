@@ -14,8 +14,8 @@ from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.files import read_text, write_text
 from hardplace.plans.plan import Plan
+from hardplace.plans.published.nodes import DEVICES
 from hardplace.plans.published.rows import COLUMNS, STATED
-from hardplace.plans.published.runs import DEVICES
 from hardplace.plans.stage_sizes import stage_layers
 from hardplace.run.types import RunResult
 from hardplace.workload.decoder import DecoderShape
