@@ -33,7 +33,8 @@ from hardplace.files import write_text
 from hardplace.ndtypes import Floats
 from hardplace.plans.efficiencies import FIGURES, GPUS, FittedEfficiencies, fitted
 from hardplace.plans.pooling import Pooled
-from hardplace.plans.published.runs import NotModelled, run_of
+from hardplace.plans.published.rows import NotModelled
+from hardplace.plans.published.runs import run_of
 
 FOLDER = Path(__file__).parent.parent / "validation/training"
 TABLES = ("training.csv", "runs-2026b.csv")

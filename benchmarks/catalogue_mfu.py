@@ -36,8 +36,8 @@ from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pricing import pricer_of
-from hardplace.plans.published.rows import rows_of
-from hardplace.plans.published.runs import NotModelled, run_of
+from hardplace.plans.published.rows import NotModelled, rows_of
+from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import estimated
 from hardplace.plans.published_best import BEST_FILE, BestRun, best_runs
 from hardplace.workload.load import catalogue, load

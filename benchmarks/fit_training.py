@@ -44,8 +44,8 @@ from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
 from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of, spreads
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, values_at
-from hardplace.plans.published.rows import rows_of
-from hardplace.plans.published.runs import NotModelled, run_of
+from hardplace.plans.published.rows import NotModelled, rows_of
+from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
 from hardplace.plans.published_best import best_runs
 from hardplace.plans.timing import Known

@@ -18,7 +18,8 @@ from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.plan_files import PlanFile, read_plan
-from hardplace.plans.published.runs import NotModelled, run_of
+from hardplace.plans.published.rows import NotModelled
+from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import estimated
 from hardplace.workload.load import load
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
 from hardplace.cost.gpu.fitting.errors import ErrorTable, TransferError
 from hardplace.cost.gpu.types import GpuModel
+from hardplace.plans.intervals import Spread, spreads
 from hardplace.plans.published.scores import ErrorSummary, RunScore, by_source
 from hardplace.report.console import screen
 from hardplace.units import percent
@@ -27,9 +29,38 @@ _FIELDS = (
 )
 
 
+# Of the run as it was read: what its source leaves out is settled in these.
+_READ = ("software", "precision", "zero", "shard", "micro_batch", "virtual", "recompute", "recompute_modules")
+
+
 def run_records(rows: Sequence[RunScore]) -> list[dict[str, object]]:
-    """Return what is predicted and measured of each run, seconds and GiB, as records."""
-    return [{name: getattr(one, name) for name in _FIELDS} for one in rows]
+    """Return what is predicted and measured of each run, with 80 % intervals, and as what it was read, as records;
+    seconds and GiB."""
+    return [{name: getattr(one, name) for name in _FIELDS} | _sure(one) | {"read": _read(one)} for one in rows]
+
+
+def _sure(one: RunScore) -> dict[str, object]:
+    found, held = one.interval, one.memory_gib
+    if found is None or held is None:
+        return {}
+    factor = math.exp(found.memory)
+    return {
+        "low_s": found.low_s,
+        "high_s": found.high_s,
+        "class": found.kind,
+        "inside": one.inside,
+        "memory_low_gib": held / factor,
+        "memory_high_gib": held * factor,
+        "memory_class": found.memory_kind,
+        "memory_inside": one.memory_inside,
+    }
+
+
+def _read(one: RunScore) -> dict[str, object] | None:
+    if one.run is None:
+        return None
+    plan = {name: getattr(one.run.plan, name) for name in _READ}
+    return {"device": one.run.device, "node": one.run.node.name, **plan, "left_open": one.left_open}
 
 
 def show_runs(rows: Sequence[RunScore], *, markdown: bool) -> None:
@@ -43,6 +74,8 @@ def show_runs(rows: Sequence[RunScore], *, markdown: bool) -> None:
         part = [one for one in rows if one.split == name]
         _print(f"Step times, {name} split", part, markdown=markdown)
         _print(f"Memory of the fullest stage, {name} split", part, memory=True, markdown=markdown)
+    if not markdown:
+        _coverage(rows)
     _reasons(rows, markdown=markdown)
 
 
@@ -55,6 +88,30 @@ def _print(title: str, rows: Sequence[RunScore], *, memory: bool = False, markdo
         cells.append(("mean of the sources' means", "", f"{mean:.1%}", "", "", "", "", ""))
     if cells:
         _table(title, heading, cells, markdown=markdown)
+
+
+def _coverage(rows: Sequence[RunScore]) -> None:
+    """Print how many measured steps and memories lie in their 80 % intervals, by class, beside what was measured of
+    whole sources that no fit has seen."""
+    sound = [one for one in rows if one.sound and one.interval is not None]
+    steps = [(one, one.interval.kind, one.inside) for one in sound if one.interval]
+    memories = [(one, one.interval.memory_kind, one.memory_inside) for one in sound if one.interval]
+    cells = [*_inside("step", steps, spreads().step), *_inside("memory", memories, spreads().memory)]
+    if cells:
+        heading = ("80 % interval of", "width", "rows", "sources", "inside", "inside, sources left out of the fit")
+        _table("Intervals", heading, cells, markdown=False)
+
+
+def _inside(
+    what: str, rows: Sequence[tuple[RunScore, str, bool | None]], shipped: Mapping[str, Spread]
+) -> Iterator[tuple[str, ...]]:
+    """Yield a row of the table for each class that has rows; rows: with their class and whether they are inside."""
+    for kind, spread in shipped.items():
+        own = [(one.source, inside) for one, name, inside in rows if name == kind and inside is not None]
+        if own:
+            share, left = sum(inside for _, inside in own) / len(own), f"{spread.coverage:.0%}"
+            counts = (str(len(own)), str(len({source for source, _ in own})), f"{share:.0%}")
+            yield f"{what}: {kind}", f"x {math.exp(spread.half):.2f}", *counts, f"{left} of {spread.sources} sources"
 
 
 def _cells(one: ErrorSummary) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from hardplace.errors import BadInput
 from hardplace.files import read_text, write_text
 from hardplace.plans.plan import Plan
 from hardplace.plans.published.nodes import DEVICES
+from hardplace.plans.published.row_shapes import mixture_told
 from hardplace.plans.published.rows import COLUMNS, STATED
 from hardplace.plans.stage_sizes import stage_layers
 from hardplace.run.types import RunResult
@@ -70,8 +71,7 @@ def measured_row(
         BadInput: As `shape_told` does.
     """
     shape = shape_told(workload, plan)
-    experts, row = shape.experts, dict.fromkeys(_COLUMNS, "")
-    moe = f"experts={experts.count};topk={experts.chosen};expert_ffn={experts.ffn}" if experts else ""
+    row = dict.fromkeys(_COLUMNS, "")
     zero = f"{plan.zero} (divided over {plan.shard} only)" if plan.shard else plan.zero
     some = f"full({plan.recompute_layers}/{-(-shape.layers // plan.pipeline)} layers)"
     again = some if plan.recompute_layers else plan.recompute
@@ -83,7 +83,7 @@ def measured_row(
         "pp": plan.pipeline, "vpp": plan.virtual, "dp": plan.data, "cp": plan.context, "ep": plan.expert,
         "zero_stage/fsdp": zero, "sp": int(plan.sequence), "recompute": again,
         "flash_attention": int(plan.flash), "micro_batch": plan.micro_batch, "global_batch": plan.global_batch,
-        "moe": moe, "target_iter_s": f"{found.step_s:.6g}", "software": plan.software or "fsdp-eager",
+        "moe": mixture_told(shape), "target_iter_s": f"{found.step_s:.6g}", "software": plan.software or "fsdp-eager",
         "note": "measured by hardplace run in fp32", "grade": "A", "split": "own",
     }  # fmt: skip
     return row | {column: str(value) for column, value in values.items()}

@@ -12,7 +12,8 @@ from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Pricers
 from hardplace.plans.plan import Plan
 from hardplace.plans.plan_problems import problems
-from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
+from hardplace.plans.published.rows import NotModelled
+from hardplace.plans.published.runs import PublishedRun, run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
 from hardplace.workload.types import Recompute
 

@@ -61,11 +61,42 @@ _WHOLE = (
 )
 _MOST = 1e9  # of parts of a model, devices, samples, seconds
 _NUMBERS = ("memory_gb", "target_iter_s", "micro_batch")  # MaxText's batch of a device may be part of a sequence
+_BESIDE_NUMBERS = ("iter_s", "tokens_per_s_per_device")
 _UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
 _DECIMAL = re.compile(r"Megatron-Bridge@\w+ skills")  # mem-max-allocated-gigabytes of its log, unless the row says GiB
 _FIRST = re.compile(r"memory: max allocated of rank 0")  # whose stage is the first
 _ALLOCATED = re.compile(r"SimuMax|dlrover|Megatron-Bridge@\w+ skills")
 _RESERVED = re.compile(r"torchtitan")
+
+
+class NotModelled(Exception):
+    """Why a row has no prediction."""
+
+
+def whole_in(row: Mapping[str, str], column: str, default: int | None = None) -> int:
+    """Return a cell's whole number from 0, `default` for an empty one.
+
+    Raises:
+        NotModelled: For a cell that is none.
+    """
+    text = row[column].strip()
+    if not text and default is not None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise NotModelled(f"{column}: {text!r}: not given as a number") from None
+    if value != int(value) or value < 0:
+        raise NotModelled(f"{column}: {text!r}: no whole number")
+    return int(value)
+
+
+def some_in(row: Mapping[str, str], column: str, default: int | None = None) -> int:
+    """Return a count of what there must be one of at least; NotModelled as `whole_in`."""
+    value = whole_in(row, column, default)
+    if value < 1:
+        raise NotModelled(f"{column}: {value}: expected at least 1")
+    return value
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -80,9 +111,13 @@ def rows_of(table: Table) -> list[dict[str, str]]:
     for name in table.columns:
         if name not in (*COLUMNS, *STATED, *_BESIDE):
             raise BadInput(f"{table.place}: {unknown('column', name, (*COLUMNS, *STATED, *_BESIDE))}")
-    for column in (*_WHOLE, *_NUMBERS, *(("offload_layers",) if "offload_layers" in table.columns else ())):
+    if len(set(table.columns)) < len(table.columns):
+        twice = next(name for name in table.columns if table.columns.count(name) > 1)
+        raise BadInput(f"{table.place}: column {twice}: there twice: expected each column once")
+    beside = [name for name in ("offload_layers", "devices_per_node", *_BESIDE_NUMBERS) if name in table.columns]
+    for column in (*_WHOLE, *_NUMBERS, *beside):
         for index, text in enumerate(table.texts(column)):
-            whole = column not in _NUMBERS
+            whole = column not in (*_NUMBERS, *_BESIDE_NUMBERS)
             if not _is_number(text, whole=whole):
                 expected = "a whole number" if whole else "a number"
                 expected = f"{expected} from 0, or an empty cell (and none above {_MOST:g})"
@@ -112,6 +147,25 @@ def fullest_bytes(row: Mapping[str, str], stages: Sequence[StageMemory]) -> floa
     """Return the bytes of the fullest stage (`as_counted`), or of the one that a row's source measured."""
     counted = [as_counted(row, one) for one in stages]
     return counted[0] if _FIRST.search(row.get("note", "")) else max(counted)
+
+
+def measured_s(row: Mapping[str, str]) -> float | None:
+    """Return the measured seconds of a row's step: its target, else its iteration, else what its tokens a second say;
+    None where it has none of these."""
+    for column in ("target_iter_s", "iter_s"):
+        if value := _positive(row.get(column, "")):
+            return value
+    each, batch = _positive(row.get("tokens_per_s_per_device", "")), _positive(row["global_batch"])
+    sequence, devices = _positive(row["seq"]), _positive(row["devices"])
+    return batch * sequence / (each * devices) if each and batch and sequence and devices else None
+
+
+def _positive(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0.0 < value < _MOST else None
 
 
 def published_bytes(row: Mapping[str, str]) -> float:

@@ -8,22 +8,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
+from hardplace.hardware.catalogue import device as device_named
 from hardplace.hardware.device import Node
-from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, Plan
+from hardplace.plans.plan import MODULES, ContextExchange, Format, OptimizerKind, Plan
 from hardplace.plans.plan_problems import problems
-from hardplace.plans.published.nodes import DEVICES, node_of_run
-from hardplace.plans.published.rows import STATED
+from hardplace.plans.published.nodes import DEVICES, node_of_run, slices_of
+from hardplace.plans.published.row_shapes import shape_of_row
+from hardplace.plans.published.rows import STATED, NotModelled, some_in, whole_in
+from hardplace.plans.published.spellings import canonical, device_spelled
 from hardplace.plans.published.ways import OLD, modules_of, software_of, ways_of
-from hardplace.workload.decoder import DecoderShape, Experts, Latent
+from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.types import Recompute
 
-# Software whose GPTs share the table of input and output (Megatron-LM unless --untie-embeddings-and-output-weights;
-# MPT's configurations, tie_word_embeddings).
-_TYING = ("megatron-2020", "megatron-2021", "megatron-deepspeed")
 _CORES = {"Trainium1-chip": 2}  # that a source counts as devices of a tensor-parallel group; of one chip they are one
 _OF_A_DEVICE = re.compile(r"maxtext|tpu-recipes")  # sources whose batch is a device's
 _GATHERING = ("torchtitan", "xla", ON_ARRAYS)  # software whose context-parallel ranks gather keys
 _NUMBERED = re.compile(r"(\d+)")
+_SELECTIVE = re.compile(r"selective\(([^:)]*)\)")
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
 _DIVIDED = re.compile(r"divided over (\d+) only")  # states of ZeRO over a group smaller than the replicas
 # ZeRO of sources that do not say it in the row: GLM-130B's report; 1.3B on 32 GB with 16 GB used leaves no other;
@@ -32,12 +33,6 @@ _SHARDS = ((re.compile(r"2210\.02414|tr3m|NeMo"), 1),)
 _SHORT_GRADIENTS = re.compile(r"bf16 (?:moments and )?main gradients")
 _HFU = re.compile(r"HFU[ =]([0-9.]+) ?%")
 _MOST_OF_ALL = 1.2  # of the FLOPs without recompute, from which a policy is nearer to full recompute (4/3) than to none
-_SLICES = re.compile(r"(\d+) (?:slice|pod)")  # of a torus, joined by the data-centre network
-_SAID = re.compile(r"inter-node fabric[^;]*?(\d+ Gb/s)")
-
-
-class NotModelled(Exception):
-    """Why a row has no prediction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +60,7 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
     Raises:
         NotModelled: With the reason.
     """
+    row = spelled(row)
     if row["device"] not in DEVICES:
         near = difflib.get_close_matches(row["device"], DEVICES, n=1)
         hint = f"; the nearest is {near[0]}" if near else ""
@@ -76,23 +72,33 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
     if not row["global_batch"].strip():
         raise NotModelled("global_batch: not given")
     plan = _plan(row)
-    shape = _shape(row)
+    shape = shape_of_row(row)
     for contradiction in _contradictions(row, plan, shape):
         raise NotModelled(contradiction)
     for problem in problems(plan):
         raise NotModelled(problem)
-    if plan.devices != _count(row, "devices"):
-        raise NotModelled(f"degrees multiply to {plan.devices}, not to the {_count(row, 'devices')} devices of the row")
+    if plan.devices != whole_in(row, "devices"):
+        raise NotModelled(
+            f"degrees multiply to {plan.devices}, not to the {whole_in(row, 'devices')} devices of the row"
+        )
     device, name = DEVICES[row["device"]]
-    said = _SAID.search(row.get("note", ""))  # fms-fsdp's fabric stands in the note, of a node
-    fabric = row["inter_bw"] or (f"{said[1]} per node" if said else "")
     return PublishedRun(
         shape=shape,
         plan=plan,
         device=device,
-        node=node_of_run(name, plan.devices, fabric, _slices(row), switched="NVSwitch" in row["intra_bw"]),
+        node=node_of_run(row, name, plan.devices),
         open=tuple(one for one in ("micro_batch", "recompute", "vpp") if not row[one].strip() and _is_open(one, plan)),
     )
+
+
+def spelled(row: Mapping[str, str]) -> dict[str, str]:
+    """Return a row with its words as they are read (`spellings`); doing it again changes nothing."""
+    name = device_spelled(row["device"], DEVICES, _memory_gib)
+    return canonical(row) | {"device": name}
+
+
+def _memory_gib(name: str) -> float:
+    return device_named(name).memory_bytes / (1 << 30)
 
 
 def _is_open(column: str, plan: Plan) -> bool:
@@ -105,6 +111,11 @@ def _contradictions(row: Mapping[str, str], plan: Plan, shape: DecoderShape) -> 
     stated = {name: row.get(name, "").strip() for name in STATED}
     if stated["recompute_modules"] and plan.recompute is not Recompute.SELECTIVE:
         yield f"recompute_modules: {stated['recompute_modules']}: expected recompute selective, not {plan.recompute}"
+    said = _SELECTIVE.match(row["recompute"].strip())
+    names = re.findall(r"\w+", said[1]) if said else []
+    unknown = [name for name in names if name not in (*MODULES, "custom", "norm", "act")]
+    if unknown and (unknown != names or not plan.recompute_modules):
+        yield f"recompute: {row['recompute']!r}: {unknown[0]}: expected some of {', '.join(MODULES)}"
     if stated["dispatcher"] and shape.experts is None:
         yield f"dispatcher: {stated['dispatcher']}: expected a mixture of experts (moe)"
     if plan.expert > 1 and shape.experts is None:
@@ -120,72 +131,6 @@ def _format(text: str) -> Format | None:
     return next((found for name, found in (known | {"fp32": Format.FP32}).items() if text.startswith(name)), None)
 
 
-def _count(row: Mapping[str, str], column: str, default: int | None = None) -> int:
-    text = row[column].strip()
-    if not text and default is not None:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        raise NotModelled(f"{column}: {text!r}: not given as a number") from None
-    if value != int(value) or value < 0:
-        raise NotModelled(f"{column}: {text!r}: no whole number")
-    return int(value)
-
-
-def _some(row: Mapping[str, str], column: str, default: int | None = None) -> int:
-    """Return a count of what there must be one of at least."""
-    value = _count(row, column, default)
-    if value < 1:
-        raise NotModelled(f"{column}: {value}: expected at least 1")
-    return value
-
-
-def _shape(row: Mapping[str, str]) -> DecoderShape:
-    hidden, heads = _some(row, "hidden"), _some(row, "heads")
-    fields = dict(
-        part.split("=", 1) for part in row["moe"].replace("mla:", "").replace(",", ";").split(";") if "=" in part
-    )
-    numbers = {name: int(value) for name, value in fields.items() if re.fullmatch("[0-9]{1,9}", value)}
-    moe = row["moe"]
-    experts = latent = None
-    if moe:
-        if not all(numbers.get(name, 0) >= 1 for name in ("experts", "topk", "expert_ffn")):
-            raise NotModelled(f"moe: {moe!r}: experts, topk or expert_ffn not given")
-        experts = Experts(
-            count=numbers["experts"],
-            chosen=numbers["topk"],
-            ffn=numbers["expert_ffn"],
-            shared_ffn=numbers.get("shared_ffn", 0),
-            dense_layers=numbers.get("first_dense_layers", 0),
-        )
-    if "mla:" in moe:
-        names = {"query": "q_lora", "key_value": "kv_lora", "nope": "nope", "rope": "rope", "value": "v"}
-        if not set(names.values()) <= set(numbers):
-            raise NotModelled(f"moe: {moe!r}: {', '.join(names.values())} of mla: not given")
-        latent = Latent(**{field: numbers[name] for field, name in names.items()})
-    gated = bool(_count(row, "gated_mlp"))
-    return DecoderShape(
-        layers=_some(row, "layers"),
-        hidden=hidden,
-        heads=heads,
-        kv_heads=_some(row, "kv_heads", heads),
-        head_dim=_some(row, "head_dim", hidden // heads),
-        ffn=_count(row, "ffn", 0 if experts and not experts.dense_layers else None),
-        vocab=_some(row, "vocab"),
-        sequence=_some(row, "seq"),
-        gated=gated,
-        positions=not gated,
-        tied=not gated and (software_of(row).startswith(_TYING) or "llm-foundry" in row["source"]),
-        experts=experts,
-        latent=latent,
-        window=numbers.get("swa_window", 0),
-        window_every=2 if "every_2" in moe else 1,
-        predicted=numbers.get("mtp", 0),
-        biased="InternEvo" in row["source"],  # InternLM-7B
-    )
-
-
 def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
     before; the fastest micro-batch, and the least recompute of the software's usual policies, that fit (`settled`);
@@ -199,20 +144,20 @@ def _plan(row: Mapping[str, str]) -> Plan:
     tensor-parallel group (base.yml, activation_embed), as sequence parallelism does.
     """
     old = row["device"].startswith(OLD)
-    context = _some(row, "cp", 1)
-    tensor = max(1, _some(row, "tp") // _CORES.get(row["device"], 1))
-    inside = tensor * _some(row, "pp") * context
-    data = _some(row, "dp", max(1, _count(row, "devices") // inside))
+    context = some_in(row, "cp", 1)
+    tensor = max(1, some_in(row, "tp") // _CORES.get(row["device"], 1))
+    inside = tensor * some_in(row, "pp") * context
+    data = some_in(row, "dp", max(1, whole_in(row, "devices") // inside))
     says = f"{row['source']} {row.get('software', '')}"
     usual = next((zero for pattern, zero in _SHARDS if pattern.search(says)), 0 if old else 1)
-    zero, shard = _zero(row["zero_stage/fsdp"].strip(), usual, data * context, _slices(row))
-    if zero == 3 and row["zero_stage/fsdp"].startswith("FSDP") and _some(row, "pp") > 1:
+    zero, shard = _zero(row["zero_stage/fsdp"].strip(), usual, data * context, slices_of(row))
+    if zero == 3 and row["zero_stage/fsdp"].startswith("FSDP") and some_in(row, "pp") > 1:
         zero = (
-            2  # FSDP2 keeps what it gathered in a pipeline (reshard_after_forward: torchtitan's default, AutoModel's)
+            2  # FSDP2 keeps what it gathered in a pipeline (reshard_after_forward: torchtitan's, AutoModel's default)
         )
     recompute = row["recompute"].strip()
     some = _SOME_LAYERS.match(recompute)
-    kind = next((one for one in Recompute if recompute.startswith(one.value)), Recompute.NONE)
+    kind = _kind(recompute)
     if kind is Recompute.SELECTIVE and _hardware_share(row) >= _MOST_OF_ALL:
         kind = Recompute.FULL
     stack = software_of(row)
@@ -223,14 +168,14 @@ def _plan(row: Mapping[str, str]) -> Plan:
     short = short or bool(_SHORT_GRADIENTS.search(row.get("note", "")))
     short = short or stack in ("xla", ON_ARRAYS) or re.search("fms-fsdp|InternEvo", row["source"])
     return Plan(
-        global_batch=_count(row, "global_batch"),
+        global_batch=whole_in(row, "global_batch"),
         tensor=tensor,
-        sequence=tensor > 1 and (stack in ON_ARRAY_SOFTWARE or bool(_count(row, "sp", 0))),
-        pipeline=_count(row, "pp"),
-        virtual=max(1, _count(row, "vpp", 1)),
+        sequence=tensor > 1 and (stack in ON_ARRAY_SOFTWARE or bool(whole_in(row, "sp", 0))),
+        pipeline=whole_in(row, "pp"),
+        virtual=max(1, whole_in(row, "vpp", 1)),
         data=data,
         context=context,
-        expert=_count(row, "ep", 1),
+        expert=whole_in(row, "ep", 1),
         zero=zero,
         shard=shard,
         micro_batch=_micro_batch(row, tensor * context),
@@ -250,12 +195,20 @@ def _micro_batch(row: Mapping[str, str], group: int) -> int:
     """Return a row's samples of a pass on the ranks of a tensor- and context-parallel group: MaxText's batch is of a
     device, and may be a part of a sequence."""
     if not _OF_A_DEVICE.search(row["source"]):
-        return _some(row, "micro_batch", 1)
+        return some_in(row, "micro_batch", 1)
     each = float(row["micro_batch"].strip() or 1.0 / group) * group
     if each < 1.0 or each != int(each):
         said = f"micro_batch: {row['micro_batch'].strip()} of a device times tp and cp {group}"
         raise NotModelled(f"{said}: expected whole sequences")
     return int(each)
+
+
+def _kind(text: str) -> Recompute:
+    """Return the kind of recompute that a cell begins with; none where it is empty."""
+    kind = next((one for one in Recompute if text.startswith(one.value)), None)
+    if kind is None and text:
+        raise NotModelled(f"recompute: {text!r}: expected none, full, full(N/M layers), selective, selective(MODULES)")
+    return kind or Recompute.NONE
 
 
 def _hardware_share(row: Mapping[str, str]) -> float:
@@ -271,12 +224,6 @@ def _optimizer(row: Mapping[str, str]) -> OptimizerKind:
     if recipe or "bf16 moments" in row.get("note", ""):
         return OptimizerKind.ADAMW_BF16_MOMENTS  # its recipes' use_precision_aware_optimizer with exp_avg_dtype bf16
     return OptimizerKind.ADAMW_BF16 if row["precision"].endswith("(pure)") else OptimizerKind.ADAMW
-
-
-def _slices(row: Mapping[str, str]) -> int:
-    """Return how many slices of a torus the run has; 1 where the source speaks of none."""
-    said = _SLICES.match(row["inter_bw"])
-    return int(said[1]) if said else 1
 
 
 def _zero(text: str, default: int, replicas: int, slices: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,11 +13,12 @@ from hardplace.hardware.catalogue import device
 from hardplace.plans.chain import of_shape
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of
+from hardplace.plans.intervals import Interval
 from hardplace.plans.placement.enumeration import MICRO_BATCHES
 from hardplace.plans.plan import Plan
 from hardplace.plans.plan_problems import problems
-from hardplace.plans.published.rows import fullest_bytes, memory_unstated, published_bytes
-from hardplace.plans.published.runs import NotModelled, PublishedRun, run_of
+from hardplace.plans.published.rows import NotModelled, fullest_bytes, measured_s, memory_unstated, published_bytes
+from hardplace.plans.published.runs import PublishedRun, run_of, spelled
 from hardplace.workload.types import Recompute
 
 GIB = 1 << 30
@@ -35,12 +37,15 @@ class RunScore:
         measured_s: Measured seconds of a step.
         error: Relative error of the prediction.
         not_modelled: Why there is no prediction; "": there is one.
-        counted: Whether the row counts in the summary (grade A or B, no flag, measured, predicted).
+        sound: Whether the row counts where something was measured and predicted of it (grade A or B, no flag).
         memory_gib: Predicted memory of the fullest stage, as the source measured it (`rows.fullest_bytes`).
         published_gib: Measured memory.
         fits: Whether the plan fits the device.
         oom: Whether the run ran out of memory.
         unstated: Whether the source leaves out recompute, or how much is offloaded.
+        interval: The 80 % interval of step and memory.
+        run: The run as it was read and priced, with what its source leaves out settled.
+        left_open: Columns that its source leaves out.
     """
 
     id: str
@@ -51,12 +56,34 @@ class RunScore:
     measured_s: float | None
     error: float | None
     not_modelled: str
-    counted: bool
+    sound: bool
     memory_gib: float | None = None
     published_gib: float | None = None
     fits: bool | None = None
     oom: bool = False
     unstated: bool = False
+    interval: Interval | None = None
+    run: PublishedRun | None = None
+    left_open: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> bool:
+        """Return whether its step counts in the summary."""
+        return self.sound and self.error is not None
+
+    @property
+    def inside(self) -> bool | None:
+        """Return whether the measured step lies in the predicted interval; None without both."""
+        if self.interval is None or self.measured_s is None:
+            return None
+        return self.interval.low_s <= self.measured_s <= self.interval.high_s
+
+    @property
+    def memory_inside(self) -> bool | None:
+        """Return whether the measured memory lies in the predicted interval; None without both."""
+        if self.interval is None or self.memory_error is None:
+            return None
+        return abs(math.log1p(self.memory_error)) <= self.interval.memory
 
     @property
     def memory_error(self) -> float | None:
@@ -145,43 +172,41 @@ def estimated(run: PublishedRun, known: Pricers | None = None) -> PlanEstimate:
 
 def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
     """Return a row's prediction beside its measurement; `known` is what prices devices already."""
-    measured_s = _number(row["target_iter_s"])
-    found, reason = None, ""
+    row = spelled(row)
+    seconds = measured_s(row)
+    found, run, reason = None, None, ""
+    left: tuple[str, ...] = ()
     try:
-        found = estimated(run_of(row), known)
+        asked = run_of(row)
+        run = settled(asked, known)
+        found, left = estimated(run, known), asked.open
     except (NotModelled, BadInput) as problem:
-        reason = str(problem)
+        run, reason = None, str(problem)
     predicted_s = found.step_s if found else None
-    both = predicted_s is not None and measured_s is not None
     return RunScore(
         id=row["id"],
         source=row["source"].split(" ")[0],
         device=row["device"],
         split=row["split"],
         predicted_s=predicted_s,
-        measured_s=measured_s,
-        error=predicted_s / measured_s - 1.0 if predicted_s is not None and measured_s is not None else None,
+        measured_s=seconds,
+        error=predicted_s / seconds - 1.0 if predicted_s is not None and seconds is not None else None,
         not_modelled=reason,
-        counted=both and row["grade"] != "C" and not row["flag"],
+        sound=row["grade"].strip().upper() != "C" and not row["flag"],
         memory_gib=_fullest_gib(found, row) if found else None,
         published_gib=published_bytes(row) / GIB or None,
         fits=found.fits if found else None,
-        oom=row.get("oom", "").startswith("1"),
+        oom=row.get("oom", "").strip().lower() in ("1", "1.0", "yes", "true"),
         unstated=memory_unstated(row),
+        interval=found.interval if found else None,
+        run=run,
+        left_open=left,
     )
 
 
 def _fullest_gib(found: PlanEstimate, row: Mapping[str, str]) -> float:
     """Return the fullest stage's memory in GiB, as the row's source measured it."""
     return fullest_bytes(row, found.memory) / GIB
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if value > 0 else None
 
 
 def summary(name: str, rows: Sequence[RunScore], *, memory: bool = False) -> ErrorSummary | None:
@@ -191,7 +216,7 @@ def summary(name: str, rows: Sequence[RunScore], *, memory: bool = False) -> Err
         if memory
         else (one.error, one.predicted_s, one.measured_s, one)
         for one in rows
-        if one.counted
+        if one.sound
     ]
     known = [(error, found, true, one) for error, found, true, one in counted if error is not None]
     if not known:

@@ -40,9 +40,16 @@ _SOFTWARE = (
     ),
     (re.compile(r"bigscience"), "megatron-deepspeed"),
     (re.compile(r"^github.com/NVIDIA/Megatron-LM git history"), "megatron-2020"),
-    (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|\bOPT|GLM"), "megatron-2021"),
+    (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|\bOPT\b|GLM"), "megatron-2021"),
     (re.compile(r"Megatron-DeepSpeed"), "megatron-deepspeed"),
-    (re.compile(r"\bFSDP\b|\bDDP\b|DistributedDataParallel|DeepSpeed|accelerate", re.IGNORECASE), "fsdp-eager"),
+    (
+        re.compile(
+            r"\bFSDP[12]?\b|\bDDP\b|DistributedDataParallel|DeepSpeed|\baccelerate\b|hugging ?face|\btransformers\b|"
+            r"\bHF trainer\b|optimizer and (?:weights|parameters) offloaded",  # ZeRO-Infinity: DeepSpeed's alone
+            re.IGNORECASE,
+        ),
+        "fsdp-eager",
+    ),
 )
 _SAYS: tuple[tuple[str, re.Pattern[str], object], ...] = (
     ("dispatcher", re.compile(r"HybridEP", re.IGNORECASE), Dispatcher.HYBRIDEP),
@@ -54,6 +61,12 @@ _SAYS: tuple[tuple[str, re.Pattern[str], object], ...] = (
     ("graphs", re.compile(r"partial CUDA graphs|CUDA graphs|\bgraphs\b", re.IGNORECASE), Graphs.PARTIAL),
     ("tensor_overlap", re.compile(r"overlap of TP[^;]* disabled|no TP overlap", re.IGNORECASE), False),
 )
+# Optimizer states in host memory (DeepSpeed's ZeRO-Offload).
+_HOSTED = re.compile(
+    r"optimizer(?: states?)?(?: and (?:weights|parameters))?(?: are| is|_memory_host)?[ _]offload|"
+    r"offload(?:ed|ing|s)? (?:the )?optimizer|^[123] \(offload\)",
+    re.IGNORECASE,
+)
 _COLUMNS = {"tp_overlap": "tensor_overlap", "ep_overlap": "expert_overlap", "dp_overlap": "overlap"}
 _YES = {"1": True, "0": False, "true": True, "false": False, "on": True, "off": False, "yes": True, "no": False}
 
@@ -63,15 +76,22 @@ def software_of(row: Mapping[str, str]) -> str:
     if row["device"].startswith(ARRAYS):
         return next(name for start, name in _ON_ARRAYS.items() if row["device"].startswith(start))
     said = row.get("software", "").strip()
-    if said and said in SOFTWARE:
-        return said
-    text = " ".join([said, *(row.get(name, "") for name in ("source", "model", "note"))])
-    found = next((name for pattern, name in _SOFTWARE if pattern.search(text)), "")
+    divided = any(float(row.get(name, "") or 1) > 1 for name in ("tp", "pp"))
+    if said and said.lower() in SOFTWARE and (divided or said.lower() != "deepspeed"):
+        return said.lower()
+    found = _named(said, re.IGNORECASE) or _named(
+        " ".join([said, *(row.get(name, "") for name in ("source", "model", "note"))])
+    )
     if found.startswith(("megatron-2", "megatron-d")) and not row["device"].startswith(OLD):
         return "megatron-core"  # no GPU runs software older than itself
-    if found in ("fsdp-eager", "atorch") and any(float(row.get(name, "") or 1) > 1 for name in ("tp", "pp")):
+    if found in ("fsdp-eager", "atorch") and divided:
         return "deepspeed"  # its own tensor and pipeline parallelism: neither FSDP nor Megatron-LM
     return found
+
+
+def _named(text: str, flags: re.RegexFlag = re.NOFLAG) -> str:
+    """Return the software that a text names, first match; "" for none."""
+    return next((name for pattern, name in _SOFTWARE if re.search(pattern.pattern, text, pattern.flags | flags)), "")
 
 
 def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
@@ -96,6 +116,8 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
         or inputs_offloaded(row)
     ):
         found["offload_layers"] = _offloaded(row)
+    if _HOSTED.search(f"{row['zero_stage/fsdp']}; {row.get('note', '')}"):
+        found["offload"] = True
     for name, pattern, value in _SAYS:
         if name not in found and pattern.search(text):
             found[name] = value
