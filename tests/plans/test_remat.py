@@ -79,3 +79,9 @@ def test_no_buffer_holds_back_the_arrays_of_a_tpu():
         one = GemmWork(m=32768, n=28672, k=8192)
         ideal = 2.0 * one.m * one.n * one.k / chip.peak_flops_per_s("bf16")
         assert ArrayTimer(machine=machine(chip, "bf16")).listed_s([one])[0] < 1.05 * ideal
+
+
+def test_a_capacity_is_read_where_maxtext_drops_tokens():
+    said = row_of("v6e-017")
+    assert run_of(said).shape.experts.capacity == 1.25
+    assert run_of(said | {"note": "capacity_factor=-1"}).shape.experts.capacity == 0.0

@@ -214,7 +214,7 @@ def _flops(chain: LayerChain, plan: Plan) -> float:
     for layer, count in Counter(chain.whole).items():
         for one in (*layer.forward, *layer.backward):
             if isinstance(one, GemmWork):
-                rank += count * one.flops
+                rank += count * one.flops * one.useful
             elif isinstance(one, AttentionWork):
                 rank += count * one.model_flops
     return rank * plan.stage_ranks * plan.micro_batches

@@ -34,6 +34,8 @@ class Experts:
         ffn: Width of an expert.
         shared_ffn: Width of the shared expert; 0: none.
         dense_layers: Dense layers before the mixtures.
+        capacity: Rows of an expert over its even share of a sequence's tokens, filled or not: tokens reach it by
+            products with a mask (GShard: Lepikhin et al. 2020, arXiv 2006.16668); 0: as many rows as it is sent.
     """
 
     count: int
@@ -41,6 +43,12 @@ class Experts:
     ffn: int
     shared_ffn: int = 0
     dense_layers: int = 0
+    capacity: float = 0.0
+
+    @property
+    def rows(self) -> float:
+        """Return the rows of experts for a token."""
+        return self.chosen * (self.capacity or 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

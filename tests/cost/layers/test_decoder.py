@@ -323,3 +323,23 @@ def test_results_are_written_in_16_bit_and_gradients_of_weights_added_up_in_32()
     assert {one.output_bytes for one in made.forward if isinstance(one, GemmWork)} == {2.0}
     written = [(one.layout, one.output_bytes) for one in made.backward if isinstance(one, GemmWork)]
     assert set(written) == {(Layout.NN, 2.0), (Layout.NT, 8.0)}
+
+
+def test_experts_with_a_capacity_have_rows_that_no_token_fills_and_are_reached_by_products():
+    """GShard: 1.25 times the rows; of a sequence (E C) x s x h twice forward, three times backward: none is useful."""
+    exact = DecoderShape(
+        layers=1, hidden=512, heads=4, kv_heads=4, head_dim=128, ffn=0, vocab=32000, sequence=1024, gated=True,
+        experts=Experts(count=8, chosen=2, ffn=1024),
+    )  # fmt: skip
+    padded = replace(exact, experts=replace(exact.experts, capacity=1.25))
+    one, other = (block(shape, Degrees(micro_batch=3), Recompute.NONE) for shape in (exact, padded))
+
+    def flops(layer, *, useful=False):
+        found = [work for work in (*layer.forward, *layer.backward) if isinstance(work, GemmWork)]
+        return sum(work.flops * (work.useful if useful else 1.0) for work in found)
+
+    experts = 6.0 * 3 * 512 * 1024 * 2 * 3 * 1024
+    masks = 5 * 2.0 * 3 * (1024 * 2 * 1.25) * 1024 * 512
+    assert flops(one) == flops(one, useful=True) == pytest.approx(flops(other, useful=True))
+    assert flops(other) - flops(one) == pytest.approx(0.25 * experts + masks)
+    assert one.expert_parameters == other.expert_parameters

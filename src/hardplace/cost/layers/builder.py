@@ -82,11 +82,12 @@ class Builder:
         self.tensors += matrices * (2 if bias else 1)
         self._hold(2.0 * outputs * inputs + self.degrees.activation_bytes * float(rows) * (outputs + inputs))
 
-    def expert_linear(self, copies: int, outputs: int, inputs: int, held: int) -> None:
-        """Add a linear layer of each of the rank's `held` experts for so many copies of tokens; its inputs are kept."""
+    def expert_linear(self, copies: int, outputs: int, inputs: int, held: int, useful: float = 1.0) -> None:
+        """Add a linear layer of each of the rank's `held` experts for so many copies of tokens, of which a share is
+        useful; its inputs are kept."""
         rows, size = max(1, copies // held), self.degrees.activation_bytes
         one, input_gradient, weight_gradient = (
-            replace(product, cast=not self.degrees.fused_experts)
+            replace(product, cast=not self.degrees.fused_experts, useful=useful)
             for product in _linear(rows, outputs, inputs, self.degrees, experts=held)
         )
         self.add([one], [input_gradient, weight_gradient], self.kept_share * 1.0 * size * copies * inputs)

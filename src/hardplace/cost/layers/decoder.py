@@ -6,6 +6,8 @@ norms and losses are the fused kernels of Megatron-LM and Transformer Engine. Eq
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hardplace.cost.layers.builder import Builder
 from hardplace.cost.layers.modules_again import modules_again
 from hardplace.cost.layers.types import Stream
@@ -112,27 +114,48 @@ def _mixture(b: Builder) -> None:
     assert moe is not None
     size, width = degrees.activation_bytes, shape.hidden
     tokens = b.tokens // degrees.tensor  # tensor ranks share the tokens
-    copies = tokens * moe.chosen
+    copies, useful = int(tokens * moe.rows), moe.chosen / moe.rows
     held = moe.count // degrees.expert
     b.linear(tokens, moe.count, width, low=False)
     moved = (1.0 if degrees.fused_dispatch else 2.0) * size * copies * width
     some = max(1, degrees.routing_launches // 4)  # of both passes, before and after the experts
-    b.moved(Stream.DISPATCH, moved, moved, launches=some)
+    if moe.capacity:
+        _masked(b, copies, gathers=False)
+    else:
+        b.moved(Stream.DISPATCH, moved, moved, launches=some)
     whole = 1.0 * size * copies * width
     to_all = CollectiveWork(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT, copies=moe.chosen)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
     matrices, act = 2 if shape.gated else 1, 1.0 * size * copies * moe.ffn
-    b.expert_linear(copies, matrices * moe.ffn, width, held)
+    b.expert_linear(copies, matrices * moe.ffn, width, held, useful)
     apart = 0.0 if degrees.fused_experts else 1.0
     moved_act = apart * (matrices + 1) * act, apart * (2 * matrices + 1) * act
     b.moved(Stream.ELEMENTWISE, *moved_act, saved_bytes=(matrices + b.unfused) * act)
-    b.expert_linear(copies, width, moe.ffn, held)
+    b.expert_linear(copies, width, moe.ffn, held, useful)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
-    b.moved(Stream.DISPATCH, moved, moved, saved_bytes=whole, launches=some)
+    if moe.capacity:
+        b.saved_bytes += whole
+        _masked(b, copies, gathers=True)
+    else:
+        b.moved(Stream.DISPATCH, moved, moved, saved_bytes=whole, launches=some)
     if moe.shared_ffn:
         _dense(b, moe.shared_ffn, b.tokens, degrees.tensor)
+
+
+def _masked(b: Builder, copies: int, *, gathers: bool) -> None:
+    """Add a product of each sequence with its mask of (tokens x rows of experts): to the experts, or from them, where
+    the mask has weights whose gradient is a product too. The mask is written and read by its pass."""
+    shape, degrees = b.shape, b.degrees
+    tokens = shape.sequence // degrees.context // degrees.tensor
+    rows = copies // degrees.micro_batch
+    sent = GemmWork(m=rows, n=shape.hidden, k=tokens, batch=degrees.micro_batch, low=False, useful=0.0)
+    back = replace(sent, m=tokens, k=rows)
+    weighed = [replace(sent, m=tokens, n=rows, k=shape.hidden)] if gathers else []
+    b.add([back if gathers else sent], [sent if gathers else back, *weighed])
+    mask = 2.0 * degrees.activation_bytes * degrees.micro_batch * tokens * rows
+    b.moved(Stream.DISPATCH, mask, mask)
 
 
 def _feed_forward(b: Builder, number: int) -> None:

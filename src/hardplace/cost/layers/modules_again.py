@@ -44,7 +44,7 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
         ups = (heads * query, latent.query or shape.hidden), (heads * (latent.nope + latent.value), latent.key_value)
         works["mla_up_proj"] = [one for one in products if (one.n, one.k) in ups]
     if mixture and moe is not None:
-        copies = b.tokens // degrees.tensor * moe.chosen
+        copies = int(b.tokens // degrees.tensor * moe.rows)
         act = 1.0 * size * copies * moe.ffn
         dropped["moe_act"] = b.kept_share * act
         works["moe_act"] = [StreamWork(kind=Stream.ELEMENTWISE, bytes=(matrices + 1) * act)]

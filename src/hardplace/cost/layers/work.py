@@ -24,6 +24,7 @@ class GemmWork:
         low: Whether the plan's low precision (fp8) applies: a linear layer, not a head or a router.
         grouped: Whether it is of a mixture of experts.
         cast: Whether operands are cast by kernels of their own, where low precision applies.
+        useful: Share of its operations that the model asks for; rows that no token fills are none of them.
     """
 
     m: int
@@ -35,6 +36,7 @@ class GemmWork:
     low: bool = True
     grouped: bool = False
     cast: bool = True
+    useful: float = 1.0
 
     @property
     def flops(self) -> float:

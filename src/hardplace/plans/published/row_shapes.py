@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from hardplace.cost.layers.software import ON_ARRAYS
 from hardplace.plans.published.rows import NotModelled, some_in, whole_in
 from hardplace.plans.published.ways import software_of
 from hardplace.workload.decoder import DecoderShape, Experts, Latent
@@ -12,6 +13,7 @@ from hardplace.workload.decoder import DecoderShape, Experts, Latent
 # Software whose GPTs share the table of input and output (Megatron-LM unless --untie-embeddings-and-output-weights;
 # MPT's configurations, tie_word_embeddings).
 _TYING = ("megatron-2020", "megatron-2021", "megatron-deepspeed")
+_CAPACITY = re.compile(r"capacity_factor[= ]([0-9]+(?:\.[0-9]+)?)")
 _LATENT = {"query": "q_lora", "key_value": "kv_lora", "nope": "nope", "rope": "rope", "value": "v"}
 _MIXTURE = ("experts", "topk", "expert_ffn", "shared_ffn", "first_dense_layers", "mtp", "swa_window")
 # Other names of the same sizes (Hugging Face's configurations, Megatron-LM's arguments).
@@ -96,7 +98,14 @@ def _experts(row: Mapping[str, str], found: Mapping[str, str]) -> Experts:
         ffn=numbers["expert_ffn"],
         shared_ffn=numbers["shared_ffn"],
         dense_layers=numbers["first_dense_layers"],
+        capacity=_capacity(row),
     )
+
+
+def _capacity(row: Mapping[str, str]) -> float:
+    """Return the rows that MaxText gives an expert where it drops tokens (capacity_factor); 0: none are dropped."""
+    said = _CAPACITY.search(row.get("note", ""))
+    return float(said[1]) if said and software_of(row) in ("xla", ON_ARRAYS) else 0.0
 
 
 def _whole(moe: str, text: str) -> int:
