@@ -1,5 +1,5 @@
-"""The devices of the tables of published runs, and the node that a run's ran in: the catalogue's, with what a row says of
-its size and of its links."""
+"""The devices of the tables of published runs, and the node that a run's ran in: the catalogue's, with what a row says
+of its size and of its links."""
 
 from __future__ import annotations
 
