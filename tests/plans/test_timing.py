@@ -11,7 +11,7 @@ from hardplace.cost.types import Collective
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.fleet import fleet_of
 from hardplace.plans.memory import StageContents, stage_memory
-from hardplace.plans.plan import Plan
+from hardplace.plans.plan import Dimension, Plan
 from hardplace.plans.timing import end_of_stage, layer_seconds
 
 LAYER = LayerWork(
@@ -157,3 +157,26 @@ def test_the_memory_of_a_stage_by_hand() -> None:
     assert alone.allocated_bytes == pytest.approx(1e9 * (2 + 4 / 4 + 12 / 4) + 3e9 + 5e8 + 7e8 + 4e8)
     scattered = stage_memory(replace(plan, pipeline=1, zero=2, software="xla"), 0, CONTENTS)  # a quarter at a time
     assert scattered.allocated_bytes == pytest.approx(alone.allocated_bytes - 0.75 * 4e8)
+
+
+@pytest.mark.parametrize(("batch", "turns"), [(64, 4), (16, 2)])
+def test_what_is_reduced_of_a_chunk_hides_behind_the_passes_of_the_others(batch: int, turns: int) -> None:
+    """Two chunks of two layers, four stages: traffic of the first that is done has the passes of p micro-batches
+    (or of as many as there are) through the other and its own; that of the last its own pass alone."""
+    site_plan = Plan(global_batch=batch, data=8, pipeline=4, virtual=2, zero=1)
+    site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 32)], site_plan).sites[0]
+    pricer = replace(site.pricer, efficiencies=replace(site.pricer.efficiencies, hidden=1.0))
+    site, stage = replace(site, pricer=pricer), [LAYER] * 4
+
+    def shown_s(plan: Plan, backward_s: float) -> float:
+        alone_s = end_of_stage(stage, replace(plan, overlap=False), site, 0.0, 0.0)
+        return end_of_stage(stage, plan, site, 0.0, backward_s) - alone_s
+
+    ring = Ring(members=8, stride=site_plan.stride(Dimension.DATA))
+    whole_s = site.pricer.exchange_s(Collective.REDUCE_SCATTER, 4.0 * 4e9, site.cluster, ring)
+    for pass_s in (0.01 * whole_s, 0.3 * whole_s):
+        behind_s = 0.75 * pass_s / 2  # hidden but for a layer, of one chunk
+        shown = max(whole_s - (turns + 1) * behind_s, whole_s / 2 - behind_s, whole_s / 4)
+        assert shown_s(site_plan, pass_s) == pytest.approx(shown - whole_s, rel=1e-9)
+        plain = max(whole_s - 2 * behind_s, whole_s / 4)
+        assert shown_s(replace(site_plan, virtual=1), pass_s) == pytest.approx(plain - whole_s, rel=1e-9)

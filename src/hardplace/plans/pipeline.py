@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.ndtypes import Floats
-from hardplace.plans.plan import PipelineSchedule
+from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.simulate import Chunks, ends_of, program
 from hardplace.plans.simulate_line import line_ends_s
 from hardplace.plans.v_orders import v_turns
@@ -252,6 +252,18 @@ def in_flight(stage: int, stages: int, micro_batches: int, virtual: int, schedul
         chunks = 2 * (stages - stage - 1) + (virtual - 1) * stages + 1
         return min(float(micro_batches), chunks / virtual)
     return float(min(micro_batches, stages - stage))
+
+
+def chunk_turns(plan: Plan) -> tuple[int, int]:
+    """Return into how many chunks a stage's traffic at the end of a step falls, each ready after the other, and how
+    many micro-batches run through a chunk before the next one: of the interleaved schedule its chunks, in groups of
+    `pipeline` micro-batches; of the others (1, 1).
+
+    Source: docs/model-training.md, section 4.
+    """
+    if plan.virtual == 1 or plan.schedule is not PipelineSchedule.ONE_F_ONE_B:
+        return 1, 1
+    return plan.virtual, min(plan.pipeline, plan.micro_batches)
 
 
 def end_of_step_s(ends_s: Sequence[float], done_s: Sequence[float]) -> float:

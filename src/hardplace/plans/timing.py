@@ -13,6 +13,7 @@ from hardplace.cost.types import Collective
 from hardplace.hardware.types import Cluster
 from hardplace.plans.fleet import DevicePool, Fleet
 from hardplace.plans.memory import state_bytes, weight_bytes
+from hardplace.plans.pipeline import chunk_turns
 from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Dimension, OptimizerKind, Plan
 from hardplace.plans.pricer import IsolatedTimes, TimeShares
 from hardplace.workload.types import Group
@@ -274,7 +275,7 @@ def end_of_stage(
     """Return the seconds of a stage at the end of a step: exposed reduction and gather, and the optimizer step.
 
     The reduction (ZeRO-2: of the last micro-batch) hides behind the last micro-batch's backward pass but for its last
-    layer, the gather behind the first forward pass.
+    layer, the gather behind the first forward pass; where a stage has chunks, behind those of a group of micro-batches.
 
     Args:
         stage: Layers of the stage.
@@ -319,8 +320,12 @@ def stage_end_s(
     gradient, layers = GRADIENT_BYTES[plan.gradient], max(1, layers)
     hidden = site.pricer.efficiencies.hidden * (1.0 - 1.0 / layers) if plan.overlap else 0.0
 
+    chunks, turns = chunk_turns(plan)
+
     def exposed_s(traffic_s: float, beside_s: float) -> float:
-        return max(traffic_s - hidden * beside_s, traffic_s / layers)
+        behind_s = hidden * beside_s / chunks
+        rest_s = traffic_s - ((chunks - 1) * turns + 1) * behind_s
+        return max(rest_s, traffic_s / chunks - behind_s, traffic_s / layers)
 
     between_s = _between_s(held, plan, site) if plan.shard and plan.zero else 0.0
     if plan.zero == 1 and plan.habits.whole_tensors:

@@ -20,6 +20,7 @@ from hardplace.plans.dividing import rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import DevicePool, Fleet, PlanDevice, fleet_of, with_headroom
 from hardplace.plans.folding import folded
+from hardplace.plans.pipeline import chunk_turns
 from hardplace.plans.placement.degree_bounds import (
     DegreeBounds,
     DividedBytes,
@@ -218,16 +219,18 @@ class Divisions:
         """Return a lower bound on the step with its end, over all schedules, recompute and ways to cut.
 
         A stage with at least the mean of the layers does all its micro-batches, then ends its step. Recompute,
-        embedding and head add more to them than hides of the end behind them (of one micro-batch under hybrid sharding,
-        where two reductions hide, that is not sure: 0). What always comes first or last counts as layers without
-        parameters: the more layers, the more hides.
+        embedding and head add more to them than hides of the end behind them (of fewer micro-batches than twice those
+        that it hides behind, under hybrid sharding, where two reductions hide, that is not sure: 0). What always comes
+        first or last counts as layers without parameters: the more layers, the more hides; of chunks the most, too.
 
         Args:
             cell: The degrees.
             plan: The plan, with its ZeRO stage.
             limit_s: Seconds beyond which the bound need not be tight.
         """
-        twice = plan.zero and plan.shard and plan.micro_batches == 1
+        chunked = plan.pipeline > 1 and self.each(plan) > 1
+        plan = replace(plan, virtual=self.each(plan)) if chunked else plan  # the more chunks, the more hides
+        twice = plan.zero and plan.shard and plan.micro_batches < 2 * chunk_turns(plan)[1]
         one_kind = len(cell.fleet.sites) == 1 and not plan.offload_layers
         if not self.shape.layers or cell.block.plain.edges or not one_kind or twice:
             return 0.0
@@ -258,7 +261,8 @@ class Divisions:
 
     def _ends_of(self, cell: DegreeChoice, plan: Plan) -> dict[object, float]:
         group = (cell.block, cell.plan.order, cell.plan.pipeline, cell.plan.kinds)
-        key = (*group, plan.zero, plan.shard, plan.recompute, plan.schedule.apart, plan.schedule.folds)
+        kind = plan.recompute, plan.schedule.apart, plan.schedule.folds, chunk_turns(plan)
+        key = (*group, plan.zero, plan.shard, *kind)
         return self._ends.setdefault(key, {})
 
     def _least(self, cell: DegreeChoice, plan: Plan) -> DegreeBounds:
