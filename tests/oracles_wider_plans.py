@@ -93,6 +93,32 @@ def folded_question(rng: random.Random) -> Asked:
     return replace(asked, workload=workload, fixed=fixed, batch=batch)
 
 
+def context_question(rng: random.Random) -> Asked:
+    """Return a random small question with context parallelism: heads of keys that divide, are shared, are latent or are
+    none, by software that exchanges heads and software that does not."""
+    asked = random_question(rng)
+    while any(edge.target != edge.source + 1 for edge in asked.workload.edges):
+        asked = random_question(rng)
+    name, layers = rng.choice(
+        (("llama2-7b", 5), ("llama3-8b", 5), ("mixtral-8x7b", 3), ("deepseek-v3", 3), ("mamba2-2.7b", 3))
+    )
+    workload = short_model(name, rng.randint(2, layers))
+    names = {chip.name for chip, _, _ in asked.inventory}
+    kept = ("micro_batch", "zero", "shard", "flash", "virtual", "order")
+    fixed = {one: asked.fixed[one] for one in kept if one in asked.fixed}
+    fixed["context"] = rng.choice(((2,), (1, 2), (4,), (2, 4), (8, 2), (1, 8)))
+    if name in ("mixtral-8x7b", "deepseek-v3"):
+        fixed["expert"] = rng.choice(((1,), (1, 2), (2, 4)))
+    if rng.random() < 0.5:
+        each = tuple(rng.sample(list(ContextExchange), rng.choice((1, 2))))
+        fixed["context_exchange"] = each
+    if rng.random() < 0.5 and "tpu-v4" not in names:
+        fixed["software"] = tuple(rng.sample((*_SOFTWARE, "deepspeed"), rng.choice((1, 2))))
+    if rng.random() < 0.3:
+        fixed["recompute"] = rng.choice(((Recompute.NONE,), (*Recompute,)))
+    return replace(asked, workload=workload, fixed=fixed)
+
+
 def _repeats(workload: Workload) -> bool:
     """Return whether a workload is a chain in which some layer comes twice."""
     chain = all(edge.target == edge.source + 1 for edge in workload.edges)

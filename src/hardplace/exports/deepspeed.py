@@ -54,6 +54,8 @@ def deepspeed_config(job: ExportJob) -> dict[str, Any]:
     found["optimizer"] = {"type": _OPTIMIZERS[plan.optimizer], "params": {"lr": 1e-4}}
     if plan.tensor > 1:
         found["tensor_parallel"] = {"autotp_size": plan.tensor, "tp_overlap_comm": plan.ways.tensor_overlap}
+    if plan.exchanges_heads:
+        found["sequence_parallel_size"] = plan.context
     if plan.expert > 1:
         found["expert_parallel"] = {"enabled": True, "autoep_size": plan.expert}
         if plan.ways.dispatcher is Dispatcher.DEEPEP:
@@ -78,6 +80,11 @@ def deepspeed_warnings(job: ExportJob) -> Iterator[str]:
         yield "recompute: in your script: model.gradient_checkpointing_enable()"
     attention = "flash_attention_2" if plan.flash else "eager"
     yield f'flash: in your script: attn_implementation="{attention}"'
+    if plan.exchanges_heads:
+        yield (
+            "context_exchange: in your script: UlyssesSPAttentionHF.register_with_transformers, its mpu given to "
+            "deepspeed.initialize, UlyssesSPDataLoaderAdapter around the loader"
+        )
     if plan.zero == 3 and plan.shard:
         yield (
             "shard: the second partition (hpZ) is of weights; states stay sharded over all replicas, so memory is less "

@@ -26,6 +26,11 @@ _ACTIVATIONS = {
     ("gelu", False): (),
     ("relu2", False): ("--squared-relu",),
 }
+CP_COMM_TYPES = {
+    ContextExchange.RING: "p2p",
+    ContextExchange.ALL_GATHER: "all_gather",
+    ContextExchange.ALL_TO_ALL: "a2a",
+}
 _GELUS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 
 
@@ -152,7 +157,7 @@ def _parallelism(job: ExportJob) -> Iterator[str]:
         yield "--sequence-parallel"
     if plan.context > 1:
         yield from ("--context-parallel-size", str(plan.context), "--cp-comm-type")
-        yield "p2p" if plan.context_exchange is ContextExchange.RING else "all_gather"
+        yield CP_COMM_TYPES[plan.context_exchange]
     if plan.pipeline > 1:
         yield from ("--pipeline-model-parallel-layout", layout_text(job.chunks))
     if job.facts.experts > 1:

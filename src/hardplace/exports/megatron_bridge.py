@@ -11,8 +11,14 @@ from hardplace.exports.architecture import Positions
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
 from hardplace.exports.layout import layout_text
-from hardplace.exports.megatron import attention_backend, environment, megatron_warnings, recomputed_a_chunk
-from hardplace.plans.plan import ContextExchange, Dimension, Format, OptimizerKind
+from hardplace.exports.megatron import (
+    CP_COMM_TYPES,
+    attention_backend,
+    environment,
+    megatron_warnings,
+    recomputed_a_chunk,
+)
+from hardplace.plans.plan import Dimension, Format, OptimizerKind
 from hardplace.workload.types import Recompute
 
 _MIXED = {Format.BF16: "bf16_mixed", Format.FP16: "fp16_mixed", Format.FP4: "bf16_with_nvfp4_mixed"}
@@ -118,7 +124,7 @@ def _parallel(job: ExportJob) -> dict[str, Any]:
         "attention_backend": attention_backend(plan),
     }
     if plan.context > 1:
-        found["cp_comm_type"] = "p2p" if plan.context_exchange is ContextExchange.RING else "all_gather"
+        found["cp_comm_type"] = CP_COMM_TYPES[plan.context_exchange]
     if plan.pipeline > 1:
         found["pipeline_model_parallel_layout"] = layout_text(job.chunks)
         if plan.virtual > 1:

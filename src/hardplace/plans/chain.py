@@ -11,7 +11,7 @@ from hardplace.cost.layers.recorded import FusedLayer, fused_layer
 from hardplace.cost.layers.software import Dispatcher, routing_launches
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
-from hardplace.plans.dividing import rank_layers, without_sequence
+from hardplace.plans.dividing import check_head_exchange, rank_layers, without_sequence
 from hardplace.plans.plan import GRADIENT_BYTES, Format, Plan
 from hardplace.plans.stage_sizes import stage_layers
 from hardplace.workload.decoder import DecoderShape, Degrees
@@ -83,8 +83,8 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         plan: The plan, whose degrees divide them.
 
     Raises:
-        BadInput: If a degree does not divide the heads, the sequence or the experts, and for experts beside tensor
-            without sequence parallelism.
+        BadInput: If a degree does not divide the heads, the sequence or the experts, for experts beside tensor without
+            sequence parallelism, and for heads that context ranks cannot exchange.
     """
     for name, degree, size in (
         ("tensor", plan.tensor, shape.heads),
@@ -96,10 +96,12 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
             raise BadInput(f"{name}: {degree}: expected a divisor of the model's {what}, {size}")
     if shape.experts and plan.tensor > 1 and not plan.sequence:
         raise without_sequence(plan)
+    check_head_exchange(plan, shape)
     degrees = Degrees(
         tensor=plan.tensor,
         sequence=plan.sequence,
         context=plan.context,
+        exchanges_heads=plan.exchanges_heads,
         expert=plan.expert,
         micro_batch=plan.micro_batch,
         flash=plan.flash,

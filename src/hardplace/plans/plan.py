@@ -68,12 +68,15 @@ class OptimizerKind(StrEnum):
 
 
 class ContextExchange(StrEnum):
-    """How context-parallel ranks get the keys of the others: passed around a ring beside compute, or gathered before
-    it.
+    """How context-parallel ranks see the whole sequence.
+
+    Keys and values are passed around a ring beside compute, or gathered before it; or ranks exchange tokens for heads
+    by all-to-all, before attention and after it (DeepSpeed Ulysses, arXiv 2309.14509; Megatron Core's cp_comm_type).
     """
 
     RING = "ring"
     ALL_GATHER = "all-gather"
+    ALL_TO_ALL = "all-to-all"
 
 
 class Dimension(StrEnum):
@@ -132,7 +135,7 @@ class Plan:
         assignment: Stage of every layer, for a model whose layers branch; (): by `stages`.
         kinds: Device of every stage, in a fleet of several kinds; (): all the same.
         order: The degrees' process groups on the devices, from the innermost network level outwards.
-        context_exchange: How context-parallel ranks get the keys of the others.
+        context_exchange: How context-parallel ranks see the whole sequence.
         recompute: What the backward pass computes again.
         recompute_layers: How many layers of each stage, its first ones, are recomputed; 0: all.
         precision: Number format of the matrix products.
@@ -258,6 +261,19 @@ class Plan:
         if self.kinds and self.order[-1] is not Dimension.PIPELINE:
             return "pipeline last with several kinds of device"
         return ""
+
+    @property
+    def exchanges_heads(self) -> bool:
+        """Return whether context-parallel ranks exchange tokens for heads."""
+        return self.context > 1 and self.context_exchange is ContextExchange.ALL_TO_ALL
+
+    def exchange_problem(self) -> str:
+        """Return what should be instead of an exchange of heads; "": nothing is wrong with it."""
+        if self.context_exchange is not ContextExchange.ALL_TO_ALL:
+            return ""
+        if self.context == 1:
+            return "context 2 or more with it"
+        return "" if self.habits.exchanges_heads else f"ring or all-gather with software {self.software}"
 
     @property
     def micro_batches(self) -> int:

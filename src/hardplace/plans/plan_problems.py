@@ -83,6 +83,8 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"kinds: {list(plan.kinds)}: expected {plan.pipeline} devices, one a pipeline stage"
     if plan.order_problem():
         yield f"order: {[str(one) for one in plan.order]}: expected {plan.order_problem()}"
+    if plan.software in SOFTWARE and plan.exchange_problem():
+        yield f"context_exchange: {plan.context_exchange}: expected {plan.exchange_problem()}"
     unknown = [one for one in plan.recompute_modules if one not in MODULES]
     if unknown or (plan.recompute_modules and plan.recompute is not Recompute.SELECTIVE):
         expected = f"some of {', '.join(MODULES)}, with recompute selective"

@@ -16,6 +16,7 @@ from hardplace.plans.plan import INSIDE_OUT, Plan
 from hardplace.report import text as words
 from hardplace.report.console import headed, screen
 from hardplace.report.plan import (
+    context_words,
     device_ranges,
     evidence,
     evidence_notes,
@@ -70,7 +71,18 @@ def counted(found: PlacementResult) -> str:
 
 
 _DIVISION = ("tensor", "context", "data", "pipeline", "expert")
-_REST = ("sequence", "zero", "shard", "micro_batch", "schedule", "virtual", "recompute", "recompute_layers", "kinds")
+_REST = (
+    "context_exchange",
+    "sequence",
+    "zero",
+    "shard",
+    "micro_batch",
+    "schedule",
+    "virtual",
+    "recompute",
+    "recompute_layers",
+    "kinds",
+)
 
 
 def alike(found: PlacementResult) -> str:
@@ -121,7 +133,7 @@ def row(one: PlanEstimate, found: PlacementResult) -> tuple[str, ...]:
         tensor_words(plan),
         str(plan.pipeline),
         str(plan.data),
-        *(str(getattr(plan, name)) for name in _degrees(found)),
+        *(context_words(plan) if name == "context" else str(getattr(plan, name)) for name in _degrees(found)),
         zero_words(plan),
         str(plan.micro_batch),
         f"{plan.schedule}{f' x{plan.virtual}' if plan.virtual > 1 else ''}",

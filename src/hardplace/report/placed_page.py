@@ -10,7 +10,7 @@ from hardplace.plans.placement.result import PlacementResult
 from hardplace.report import style
 from hardplace.report import text as words
 from hardplace.report.placed import alike, certificate, counted, heads, plan_notes, recommended, row, ties
-from hardplace.report.plan import evidence, surety, tensor_words, zero_words
+from hardplace.report.plan import context_words, evidence, surety, tensor_words, zero_words
 from hardplace.report.plan_detail import PART_COLOURS, PARTS, plan_detail
 from hardplace.report.plan_timeline import PASS_COLOURS
 from hardplace.report.ranks import rank_cells
@@ -102,7 +102,7 @@ def _against(tokens_per_s: float, best: PlanEstimate) -> str:
 def answer_line(one: PlanEstimate) -> str:
     """Return the plan and its step in a line."""
     plan = one.plan
-    more = [f"context {plan.context}"] * (plan.context > 1) + [f"expert {plan.expert}"] * (plan.expert > 1)
+    more = [f"context {context_words(plan)}"] * (plan.context > 1) + [f"expert {plan.expert}"] * (plan.expert > 1)
     degrees = " × ".join([f"tensor {tensor_words(plan)}", f"pipeline {plan.pipeline}", f"data {plan.data}", *more])
     return (
         f"{degrees}, ZeRO {zero_words(plan)}, micro-batch {plan.micro_batch}, {plan.schedule}, recompute "

@@ -143,6 +143,11 @@ def fit(found: PlanEstimate) -> str:
     )
 
 
+def context_words(plan: Plan) -> str:
+    """Return the context-parallel degree, and how its ranks see the whole sequence."""
+    return f"{plan.context} ({plan.context_exchange})" if plan.context > 1 else str(plan.context)
+
+
 def plan_words(found: PlanEstimate) -> str:
     """Return a plan's degrees, batch, schedule and layers in a line."""
     plan = found.plan
@@ -150,7 +155,7 @@ def plan_words(found: PlanEstimate) -> str:
     lines = plan.recompute_layers and f", {plural(plan.recompute_layers, 'layer')} a stage"
     away = plan.offload_layers and f", activations of {plural(plan.offload_layers, 'layer')} of each in host memory"
     return (
-        f"tensor {plan.tensor}{' with sequence parallelism' if plan.sequence else ''}, context {plan.context}, "
+        f"tensor {plan.tensor}{' with sequence parallelism' if plan.sequence else ''}, context {context_words(plan)}, "
         f"data {plan.data}, pipeline {plan.pipeline}, virtual {plan.virtual}, expert {plan.expert}, ZeRO {plan.zero}"
         f"{f' over {plan.shard}' if plan.shard else ''}; {plural(plan.micro_batches, 'micro-batch')} of "
         f"{plan.micro_batch} a replica; schedule {plan.schedule}; recompute {plan.recompute}{modules}{lines or ''}; "

@@ -75,6 +75,8 @@ def refused(plan: Plan) -> Iterator[str]:
         yield f"schedule: {plan.schedule}: expected 1f1b, gpipe or zero-bubble: stages of a V are not run here"
     if plan.schedule is PipelineSchedule.ZERO_BUBBLE and plan.zero and plan.replicas > 1 and plan.pipeline > 1:
         yield "schedule: zero-bubble: expected zero 0: divided backward passes reduce nothing in FSDP2"
+    if plan.exchanges_heads:
+        yield f"context_exchange: {plan.context_exchange}: expected ring or all-gather: heads are not exchanged here"
     if plan.context > 1 and plan.sequence:
         yield "sequence: true: expected false with context parallelism in a run"
 

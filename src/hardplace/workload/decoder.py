@@ -93,13 +93,15 @@ class Degrees:
     tokens come permuted from the exchange (HybridEP). fused_experts: activation and casts in the experts' products.
     fused_loss: the loss is one kernel that keeps the 16-bit logits alone; loss_bytes: of an element of the logits, what
     it holds at its peak otherwise. autograd: products keep their inputs as they ran on them, in 16 bit and gathered.
-    stops_early: full recompute ends with the last thing that the backward pass needs. loss_passes, eager and
-    returns_cache as `cost.layers.software.Software` has them.
+    stops_early: full recompute ends with the last thing that the backward pass needs. exchanges_heads: context ranks
+    exchange tokens for heads before attention and after it, which then sees all tokens of its heads. loss_passes,
+    eager and returns_cache as `cost.layers.software.Software` has them.
     """
 
     tensor: int = 1
     sequence: bool = False
     context: int = 1
+    exchanges_heads: bool = False
     expert: int = 1
     micro_batch: int = 1
     flash: bool = True

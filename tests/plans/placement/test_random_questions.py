@@ -14,7 +14,7 @@ from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule
 from hardplace.workload.types import Recompute
 from oracles_plans import Asked, checked, random_question, short_model, with_shared
-from oracles_wider_plans import folded_question, wider_question
+from oracles_wider_plans import context_question, folded_question, wider_question
 
 FOLDED = (1, 6, 8, 9)
 H100, A100 = device("h100-sxm"), device("a100-80gb-sxm")
@@ -38,6 +38,13 @@ def test_no_plan_is_better_of_a_space_with_other_numerics_or_ways_to_run_or_with
 @pytest.mark.parametrize("number", FOLDED)
 def test_no_plan_is_better_of_a_space_with_v_shaped_schedules(number):
     found = checked(folded_question(random.Random(f"3:{number}")), random.Random(number), 4000)
+    assert found.plans
+    assert not found.wrong
+
+
+@pytest.mark.parametrize("number", [39, 42, 47, 61, 86, 89, 92])
+def test_no_plan_is_better_of_a_space_with_context_parallelism(number):
+    found = checked(context_question(random.Random(f"1:{number}")), random.Random(number), 2000)
     assert found.plans
     assert not found.wrong
 

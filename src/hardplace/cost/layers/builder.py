@@ -5,6 +5,7 @@ Linear layers, norms, chains as one kernel, and where tensor-parallel ranks meet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -40,9 +41,10 @@ class Builder:
     def __init__(self, shape: DecoderShape, degrees: Degrees) -> None:
         self.shape, self.degrees = shape, degrees
         self.forward: list[Work] = []
+        self.exchanged: list[Work] = []  # of `forward`, what exchanges tokens for heads and back
         self.backward: list[list[Work]] = []
         self.parameters = self.expert_parameters = self.tensors = 0
-        self.saved_bytes = self.widest_bytes = 0.0
+        self.saved_bytes = self.widest_bytes = self.exchange_saved_bytes = 0.0
         self.tokens = degrees.micro_batch * shape.sequence // degrees.context
         self.kept_share = 0.5 if degrees.low and not degrees.autograd else 1.0  # of the bytes of a linear layer's input
         self.local = self.tokens // (degrees.tensor if degrees.sequence else 1)
@@ -138,6 +140,27 @@ class Builder:
             self.add([gather], [gather, scatter])  # backward gathers the input again for the weight gradient
         else:
             self.add([], [reduce])
+
+    def exchange_heads(self, widths: Sequence[float], kept: float = 0.0) -> None:
+        """Add the all-to-alls by which context ranks exchange tokens for heads, or heads for tokens, and those of the
+        gradients in the backward pass.
+
+        Each tensor is laid out anew before it is sent and after it has come, two kernels that read and write it; at the
+        fullest it is there four times (Transformer Engine's flash_attn_a2a_communicate).
+
+        Args:
+            widths: Elements a token of each tensor.
+            kept: Elements a token that are kept for the backward pass beside what attention keeps without an exchange.
+        """
+        size = 1.0 * self.degrees.activation_bytes * self.tokens
+        for width in widths:
+            moved = StreamWork(kind=Stream.ELEMENTWISE, bytes=4.0 * size * width, launches=2)
+            sent = CollectiveWork(collective=Collective.ALL_TO_ALL, bytes=size * width, group=Group.CONTEXT)
+            self.exchanged += [moved, sent]
+            self.add([moved, sent], [moved, sent])
+        self._hold(4.0 * size * sum(widths))
+        self.exchange_saved_bytes += size * kept
+        self.saved_bytes += size * kept
 
     def leave(self) -> None:
         """Add what stands after products cut by input features: the sum, and bias, dropout and residual as a kernel."""

@@ -52,11 +52,17 @@ def _attention(b: Builder, number: int) -> None:
         b.moved(Stream.ELEMENTWISE, moved, moved)
     window = shape.window if shape.window and number % shape.window_every == 0 else 0
     keys, queries = shape.sequence, shape.sequence // degrees.context
+    out, parts = heads * value, degrees.context if degrees.exchanges_heads else 1
+    kv_each = -(-kv_heads // parts)
+    if degrees.exchanges_heads:
+        queries = keys
+        kv_sent, kv_own = (parts * kv_each, kv_heads) if shape.latent is None else (heads, heads)
+        b.exchange_heads((heads * query, kv_sent * query, kv_sent * value), (kv_sent - kv_own) * (query + value))
     both = [
         AttentionWork(
             batch=degrees.micro_batch,
-            heads=heads,
-            kv_heads=kv_heads,
+            heads=heads // parts,
+            kv_heads=kv_each,
             queries=queries,
             keys=keys,
             head_dim=(query + value) // 2,
@@ -67,13 +73,14 @@ def _attention(b: Builder, number: int) -> None:
         for back in (False, True)
     ]
     whole_kv = 2.0 * size * degrees.micro_batch * keys * kv_heads * value
-    if degrees.context > 1:
+    if degrees.context > 1 and not degrees.exchanges_heads:
         gather = CollectiveWork(collective=Collective.ALL_GATHER, bytes=whole_kv, group=Group.CONTEXT)
         scatter = CollectiveWork(collective=Collective.REDUCE_SCATTER, bytes=whole_kv, group=Group.CONTEXT)
         b.add([gather], [gather, scatter])
     scores = 0.0 if degrees.flash else _scores_bytes(shape, degrees)
-    out = heads * value
     b.add([both[0]], [both[1]], size * b.tokens * (width + b.twice * out) + scores)
+    if degrees.exchanges_heads:
+        b.exchange_heads((out,), (1.0 + b.kept_share - b.twice) * out)  # attention's own beside the projection's input
     b.linear(b.tokens, shape.hidden, out, bias=bias)
     b.leave()
 

@@ -18,14 +18,14 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
     shape, degrees, latent, moe = b.shape, b.degrees, b.shape.latent, b.shape.experts
     size, matrices, heads = degrees.activation_bytes, 2 if shape.gated else 1, shape.heads // degrees.tensor
     mixture = moe is not None and number >= moe.dense_layers
-    dropped: dict[str, float] = {"core_attn": 0.0, "layernorm": b.entering_bytes(mixture=mixture)}
+    dropped: dict[str, float] = {"core_attn": b.exchange_saved_bytes, "layernorm": b.entering_bytes(mixture=mixture)}
     works: dict[str, list[Work]] = {
-        "core_attn": [one for one in forward if isinstance(one, AttentionWork)],
+        "core_attn": [*b.exchanged, *(one for one in forward if isinstance(one, AttentionWork))],
         "layernorm": [one for one in forward if _is_norm(one)],
     }
     products = [one for one in forward if isinstance(one, GemmWork)]
     value = shape.head_dim if latent is None else latent.value
-    dropped["context"] = b.twice * size * b.tokens * heads * value
+    dropped["context"] = b.twice * size * b.tokens * heads * value + b.exchange_saved_bytes
     works["context"] = works["core_attn"]
     kinds = [type(one) for one in forward]
     scored = kinds.index(AttentionWork)
@@ -35,6 +35,7 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
         width = heads * (2 * (latent.nope + latent.rope) + latent.value)
     dropped["qkv_proj"] = 1.0 * size * b.tokens * width
     works["qkv_proj"] = [one for one in forward[kinds.index(GemmWork) : scored] if not isinstance(one, CollectiveWork)]
+    works["qkv_proj"] += [one for one in b.exchanged[:-2] if isinstance(one, CollectiveWork)]  # kept as they came
     dropped["out_proj"] = out
     normed = next(at for at, one in enumerate(forward) if at > projected and _is_norm(one))
     works["out_proj"] = list(forward[projected:normed])
@@ -43,6 +44,7 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
         dropped["mla_up_proj"] = 1.0 * size * b.tokens * heads * (2 * query + latent.value)
         ups = (heads * query, latent.query or shape.hidden), (heads * (latent.nope + latent.value), latent.key_value)
         works["mla_up_proj"] = [one for one in products if (one.n, one.k) in ups]
+        works["mla_up_proj"] += b.exchanged[:-2]  # of q, k and v
     if mixture and moe is not None:
         copies = int(b.tokens // degrees.tensor * moe.rows)
         act = 1.0 * size * copies * moe.ffn
@@ -108,4 +110,5 @@ def _by_operator(b: Builder, forward: tuple[Work, ...], out: float, *, mixture: 
     like = next(one for one in forward if isinstance(one, GemmWork))
     again: list[Work] = [replace(like, n=outputs, k=inputs) for outputs, inputs in products[1::2]]
     again += [one for one in forward if isinstance(one, StreamWork) or (isinstance(one, GemmWork) and one.grouped)]
+    again += [one for one in b.exchanged if isinstance(one, CollectiveWork)]
     return b.saved_bytes + b.entering_bytes(mixture=mixture) - kept, tuple(again)

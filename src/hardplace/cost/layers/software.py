@@ -75,6 +75,10 @@ class Software:
             4); else states are divided evenly.
         copies_gradients: With ZeRO-1 and 2 and 16-bit gradients the optimizer's step copies those of the rank's own
             part together, and that copy to fp32, before it lets go of either (DeepSpeed's DeepSpeedZeroOptimizer).
+        exchanges_heads: Context-parallel ranks may exchange tokens for heads by all-to-all (Megatron Core's
+            cp_comm_type a2a, DeepSpeed's Ulysses).
+        repeats_keys: Where these ranks are more than the heads of keys, each head goes to several of them (DeepSpeed's
+            UlyssesSPAttentionHF); else the heads of keys must be a multiple of the ranks (Transformer Engine).
         policies: Modules that are usually computed again (`plans.plan.MODULES`), the least first, where a run says
             nothing of recompute.
     """
@@ -103,6 +107,8 @@ class Software:
     loops: bool = False
     whole_tensors: bool = False
     copies_gradients: bool = False
+    exchanges_heads: bool = False
+    repeats_keys: bool = False
     policies: tuple[tuple[str, ...], ...] = ()
 
 
@@ -122,11 +128,12 @@ MINIMAL_WITH_CONTEXT, MINIMAL, SAVE_ATTENTION = (
 )
 _XLA_POLICIES = (MINIMAL_WITH_CONTEXT, MINIMAL, SAVE_ATTENTION)
 SOFTWARE: dict[str, Software] = {
-    NONE_NAMED: Software(title="none named: the centre of the software known"),
+    NONE_NAMED: Software(title="none named: the centre of the software known", exchanges_heads=True, repeats_keys=True),
     "megatron-core": Software(
         title="Megatron Core with Transformer Engine (NeMo, Megatron-Bridge)",
         tensor_overlap=True,
         routing_launches=1000,
+        exchanges_heads=True,
         policies=(
             ("layernorm",),
             ("moe_act",),
@@ -170,6 +177,8 @@ SOFTWARE: dict[str, Software] = {
         attention="default",
         eager=True,
         copies_gradients=True,
+        exchanges_heads=True,
+        repeats_keys=True,
     ),
     "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, stops_early=True),
     "internevo": Software(

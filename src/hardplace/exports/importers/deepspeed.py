@@ -10,7 +10,7 @@ from hardplace.cost.layers.software import Dispatcher
 from hardplace.errors import BadInput
 from hardplace.exports.importers.found import Answers, ImportedPlan, asked, count, plan_of
 from hardplace.files import read_json
-from hardplace.plans.plan import Format, OptimizerKind
+from hardplace.plans.plan import ContextExchange, Format, OptimizerKind
 
 _BESIDE = {
     "gradient_clipping", "scheduler", "steps_per_print", "wall_clock_breakdown", "dump_state", "tensorboard", "wandb",
@@ -18,7 +18,7 @@ _BESIDE = {
     "prescale_gradients", "gradient_predivide_factor", "communication_data_type", "train_batch_size",
     "train_micro_batch_size_per_gpu",
     "gradient_accumulation_steps", "zero_optimization", "bf16", "bfloat16", "fp16", "optimizer", "data_types",
-    "tensor_parallel", "expert_parallel", "zero_force_ds_cpu_optimizer",
+    "tensor_parallel", "expert_parallel", "sequence_parallel_size", "zero_force_ds_cpu_optimizer",
 }  # fmt: skip
 _CHANGES = {
     "amp": "another mixed precision: other time and memory",
@@ -26,7 +26,6 @@ _CHANGES = {
     "activation_checkpointing": "how the script's checkpoints are kept: other memory",
     "compression_training": "compressed layers: other time a step",
     "pipeline": "a pipeline of the model's code, which the file does not describe",
-    "sequence_parallel_size": "sequences divided by heads (Ulysses), which a plan does not mean",
 }
 _OPTIMIZERS = {
     "adam": OptimizerKind.ADAMW,
@@ -45,12 +44,15 @@ def from_deepspeed(path: Path, answers: Answers) -> ImportedPlan:
         raise BadInput(f"{place}: expected an object, the configuration of DeepSpeed")
     zero = _part(found, "zero_optimization", place)
     tensor = count(place, "autotp_size", _part(found, "tensor_parallel", place).get("autotp_size", 1) or 1)
-    micro, total, data = _batch(found, place, answers, tensor)
+    context = count(place, "sequence_parallel_size", found.get("sequence_parallel_size", 1))
+    micro, total, data = _batch(found, place, answers, tensor * context)
     stage = count(place, "zero_optimization.stage", zero.get("stage", 0), 0)
     offload = zero.get("offload_optimizer")
     experts = _part(found, "expert_parallel", place)
     fields: dict[str, Any] = {
         "tensor": tensor,
+        "context": context,
+        "context_exchange": ContextExchange.ALL_TO_ALL if context > 1 else ContextExchange.ALL_GATHER,
         "data": data,
         "micro_batch": micro,
         "global_batch": total,
@@ -84,9 +86,9 @@ def _part(found: Mapping[str, Any], name: str, place: str) -> Mapping[str, Any]:
     return part
 
 
-def _batch(found: Mapping[str, Any], place: str, answers: Answers, tensor: int) -> tuple[int, int, int]:
+def _batch(found: Mapping[str, Any], place: str, answers: Answers, inside: int) -> tuple[int, int, int]:
     """Return samples of a micro-batch, samples a step and replicas: global = micro x steps x replicas,
-    of which the file and the answers say enough."""
+    of which the file and the answers say enough; inside: devices of a replica."""
 
     def said(name: str, other: int | None) -> int | None:
         value = found.get(name)
@@ -96,7 +98,7 @@ def _batch(found: Mapping[str, Any], place: str, answers: Answers, tensor: int) 
 
     micro = said("train_micro_batch_size_per_gpu", answers.micro_batch)
     total, steps = said("train_batch_size", answers.batch), said("gradient_accumulation_steps", None)
-    data = answers.devices // tensor if answers.devices else None
+    data = answers.devices // inside if answers.devices else None
     if data is None and micro and total and steps:
         data = total // (micro * steps)
     data = asked(place, "the number of devices", data, "devices")

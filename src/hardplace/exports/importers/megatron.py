@@ -12,6 +12,7 @@ from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
 from hardplace.exports.importers.found import Answers, ImportedPlan, asked, count, divided, plan_of
 from hardplace.exports.layout import parse_layout
+from hardplace.exports.megatron import CP_COMM_TYPES
 from hardplace.files import read_text
 from hardplace.plans.plan import INSIDE_OUT, MODULES, ContextExchange, Format, OptimizerKind, Plan
 from hardplace.plans.stage_sizes import chunk_layers
@@ -94,6 +95,7 @@ def flags_of(text: str) -> dict[str, str]:
     return found
 
 
+_EXCHANGES = {word: exchange for exchange, word in CP_COMM_TYPES.items()}
 _SEVERAL = ("--recompute-modules",)
 _LISTED = ("--pipeline-model-parallel-layout", "--moe-layer-freq", "--window-size")
 
@@ -136,8 +138,7 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
         **_numerics(flags),
     }
     if degrees["context"] > 1:
-        gathers = flags.get("--cp-comm-type") == "all_gather"
-        fields["context_exchange"] = ContextExchange.ALL_GATHER if gathers else ContextExchange.RING
+        fields["context_exchange"] = _EXCHANGES.get(flags.get("--cp-comm-type", ""), ContextExchange.RING)
     if "--use-tp-pp-dp-mapping" in flags and degrees["pipeline"] > 1:
         if degrees["context"] > 1:
             raise BadInput(f"{place}: --use-tp-pp-dp-mapping: expected context 1 with it: a plan keeps context by data")
@@ -311,6 +312,9 @@ def _notes(reader: _Flags, fields: Mapping[str, Any]) -> list[str]:
     recompute_each = flags.get("--recompute-num-layers", "1") != "1"
     if flags.get("--recompute-method") == "uniform" and recompute_each:
         notes.append("--recompute-num-layers: groups of several layers; a plan recomputes single ones: other memory")
+    exchange = flags.get("--cp-comm-type", "p2p")
+    if fields["context"] > 1 and exchange not in _EXCHANGES:
+        notes.append(f"--cp-comm-type: {exchange}: taken as a ring: other time")
     unknown = [one for one in _modules(flags) if one not in MODULES]
     if unknown:
         notes.append(f"--recompute-modules: {', '.join(unknown)}: a plan has none of these: other time and memory")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardplace.cost.layers.software import Dispatcher
-from hardplace.exports.limits.mends import no_context, to, to_zero
+from hardplace.exports.limits.mends import exchanging, no_context, to, to_zero
 from hardplace.exports.limits.shared import (
     ALL_OR_NOTHING,
     NO_8BIT,
@@ -31,8 +31,22 @@ DEEPSPEED = (
     NO_PIPELINE,
     TrainerLimit(
         field="context",
-        reason="sequences are divided by heads there (Ulysses), which this plan does not mean",
-        broken=lambda plan, facts: plan.context > 1,
+        reason="sequences are divided by an exchange of heads there (Ulysses)",
+        broken=lambda plan, facts: plan.context > 1 and not plan.exchanges_heads,
+        mends=exchanging,
+    ),
+    TrainerLimit(
+        field="context",
+        reason="the process groups of its exchange of heads have no tensor parallelism",
+        broken=lambda plan, facts: plan.exchanges_heads and plan.tensor > 1,
+        mends=no_context,
+    ),
+    TrainerLimit(
+        field="context",
+        reason="it must divide the heads of keys, or be a multiple of them",
+        broken=lambda plan, facts: (
+            plan.exchanges_heads and facts.kv_heads % plan.context > 0 and plan.context % facts.kv_heads > 0
+        ),
         mends=no_context,
     ),
     NO_SEQUENCE,

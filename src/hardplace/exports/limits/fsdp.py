@@ -12,6 +12,7 @@ from hardplace.exports.limits.shared import (
     NO_8BIT,
     NO_EXPERT_OVERLAP,
     NO_GRAPHS,
+    NO_HEAD_EXCHANGE,
     NO_PIPELINE,
     NO_SELECTIVE,
     NO_SEQUENCE,
@@ -79,7 +80,7 @@ TORCHTITAN = (
     TrainerLimit(
         field="context_exchange",
         reason="0.3.0 gathers keys and values",
-        broken=lambda plan, facts: plan.context > 1 and plan.context_exchange is ContextExchange.RING,
+        broken=lambda plan, facts: plan.context > 1 and plan.context_exchange is not ContextExchange.ALL_GATHER,
         mends=to(context_exchange=ContextExchange.ALL_GATHER),
     ),
     TrainerLimit(
@@ -112,6 +113,7 @@ ACCELERATE = (
     NO_GRAPHS,
     NO_PIPELINE,
     *FSDP,
+    NO_HEAD_EXCHANGE,
     NO_SELECTIVE,
     TrainerLimit(
         field="zero",

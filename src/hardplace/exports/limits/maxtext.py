@@ -9,6 +9,7 @@ from hardplace.exports.limits.mends import even, no_pipeline, to, to_zero
 from hardplace.exports.limits.shared import (
     ALL_OR_NOTHING,
     NO_8BIT,
+    NO_HEAD_EXCHANGE,
     NO_SELECTIVE,
     ONE_ALIKE,
     PLAIN_DISPATCH,
@@ -49,6 +50,7 @@ MAXTEXT = (
         mends=even,
         cut=True,
     ),
+    NO_HEAD_EXCHANGE,
     WHOLE_CONTEXT,
     TrainerLimit(
         field="zero",

@@ -7,7 +7,7 @@ from hardplace.exports.limits.mends import no_pipeline, smaller_tensor, to, to_z
 from hardplace.exports.limits.shared import BRANCHES, EMPTY, LONG_ENOUGH, is_one_of
 from hardplace.exports.limits.stages import same_order
 from hardplace.exports.limits.types import TrainerLimit
-from hardplace.plans.plan import INSIDE_OUT, Dimension, Format, OptimizerKind, PipelineSchedule, Plan
+from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 
 
@@ -156,6 +156,12 @@ MEGATRON = (
         reason="graphs of whole passes go without experts divided over ranks",
         broken=lambda plan, facts: plan.ways.graphs is Graphs.FULL and plan.expert > 1,
         mends=to(graphs=Graphs.NONE),
+    ),
+    TrainerLimit(
+        field="context_exchange",
+        reason="Transformer Engine exchanges heads where tensor x context divides those of keys",
+        broken=lambda plan, facts: plan.exchanges_heads and facts.kv_heads % (plan.tensor * plan.context) > 0,
+        mends=to(context_exchange=ContextExchange.RING),
     ),
     TrainerLimit(
         field="tensor",

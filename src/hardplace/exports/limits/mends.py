@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hardplace.exports.limits.types import Changes, ModelFacts
-from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.plan import ContextExchange, PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 
 
@@ -19,6 +19,8 @@ def moved(name: str, plan: Plan) -> Iterator[Changes]:
     """Yield a degree's devices given to data, tensor and context parallelism in every way that the batch allows."""
     degree = getattr(plan, name)
     gone: dict[str, Any] = {name: 1, "shard": 0}
+    if name == "context" and plan.exchanges_heads:
+        gone["context_exchange"] = ContextExchange.ALL_GATHER  # heads are exchanged between two ranks or more
     if name == "pipeline":
         gone |= {"virtual": 1, "stages": (), "assignment": (), "kinds": (), "schedule": PipelineSchedule.ONE_F_ONE_B}
     for data in (one for one in range(degree, 0, -1) if degree % one == 0):
@@ -48,6 +50,13 @@ def no_pipeline(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:
 def no_context(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:
     """Yield what gives the devices of context parallelism to other degrees."""
     yield from moved("context", plan)
+
+
+def exchanging(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:
+    """Yield what exchanges heads between context ranks, then what has none."""
+    if plan.tensor == 1 and facts.kv_heads % plan.context == 0:
+        yield {"context_exchange": ContextExchange.ALL_TO_ALL}
+    yield from no_context(plan, facts)
 
 
 def no_expert(plan: Plan, facts: ModelFacts) -> Iterator[Changes]:

@@ -16,7 +16,7 @@ from hardplace.exports.limits.mends import (
 )
 from hardplace.exports.limits.stages import empty_chunk, same_order
 from hardplace.exports.limits.types import ModelFacts, TrainerLimit
-from hardplace.plans.plan import INSIDE_OUT, OptimizerKind, Plan
+from hardplace.plans.plan import INSIDE_OUT, ContextExchange, OptimizerKind, Plan
 from hardplace.workload.types import Recompute
 
 
@@ -126,6 +126,12 @@ NO_GRAPHS = TrainerLimit(
     reason="kernels are launched one by one there",
     broken=lambda plan, facts: plan.ways.graphs is not Graphs.NONE,
     mends=to(graphs=Graphs.NONE),
+)
+NO_HEAD_EXCHANGE = TrainerLimit(
+    field="context_exchange",
+    reason="keys are gathered or passed around a ring there",
+    broken=lambda plan, facts: plan.exchanges_heads,
+    mends=to(context_exchange=ContextExchange.ALL_GATHER),
 )
 ONE_ALIKE = (BRANCHES, KINDS, ORDER, NO_16BIT_MOMENTS, NO_OFFLOADED_LAYERS)  # of all but Megatron's
 

@@ -167,7 +167,8 @@ class Divisions:
             layers = rank_layers(self.workload, ranked, self._shards)
             return tuple(self._fusing(one) for one in layers)
         except BadInput as problem:
-            self.refused = self.refused or str(problem)
+            if not ranked.exchanges_heads or "context_exchange" in self.space.fixed:  # else others are tried too
+                self.refused = self.refused or str(problem)
             return None
 
     def _fusing(self, layer: Layer) -> FusedLayer:

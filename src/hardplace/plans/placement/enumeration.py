@@ -9,14 +9,12 @@ from dataclasses import replace
 
 from hardplace.cost.collectives import Ring, parts
 from hardplace.plans.fleet import Fleet
-from hardplace.plans.placement.space import ModelDims, PlanSpace
+from hardplace.plans.placement.space import ModelDims, PlanSpace, contexts_of
 from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan
 from hardplace.plans.timing import groups_of, replicas_of
 from hardplace.workload.types import Recompute
 
-LONG_SEQUENCE = 16384  # tokens from which context parallelism is searched
 MICRO_BATCHES = (1, 2, 4, 8, 16)  # samples
-_CONTEXTS = (1, 2, 4, 8, 16)
 
 
 def divisors(number: int) -> list[int]:
@@ -26,18 +24,18 @@ def divisors(number: int) -> list[int]:
 
 
 def rank_degrees(space: PlanSpace, base: Plan, shape: ModelDims, fleet: Fleet) -> Iterator[Plan]:
-    """Yield the ways to divide a layer: tensor, sequence, context and how keys travel, expert.
+    """Yield the ways to divide a layer: tensor, sequence, context and how its ranks see the whole sequence, expert.
 
     Tensor parallelism stays within the innermost network level, where every run stays that efficiencies are fitted on,
     unless asked for more.
     """
     devices = fleet.devices
     inner = min(site.cluster.levels[0].devices for site in fleet.sites)
-    contexts = _CONTEXTS if shape.sequence >= LONG_SEQUENCE else (1,)
+    usual = [one for one in ContextExchange if one is not ContextExchange.ALL_TO_ALL or base.habits.exchanges_heads]
     for tensor in space.of("tensor", [one for one in divisors(devices) if one <= inner]):
         for sequence in space.of("sequence", (False, True)):
-            for context in space.of("context", contexts):
-                for exchange in space.of("context_exchange", tuple(ContextExchange) if context > 1 else (None,)):
+            for context in contexts_of(space, shape):
+                for exchange in space.of("context_exchange", usual) if context > 1 else (None,):
                     for expert in space.of("expert", divisors(shape.experts)):
                         if devices % (tensor * context) or (sequence and tensor == 1) or shape.heads % tensor:
                             continue

@@ -30,6 +30,8 @@ WAYS = (
     "fused_loss",
     "anchor",
 )  # how a plan is run
+LONG_SEQUENCE = 16384  # tokens from which context parallelism is searched
+_CONTEXTS = (1, 2, 4, 8, 16)
 SEARCHED = (
     "tensor",
     "sequence",
@@ -148,6 +150,11 @@ def shape_of(workload: Workload) -> ModelDims:
     )
 
 
+def contexts_of(space: PlanSpace, shape: ModelDims) -> tuple[int, ...]:
+    """Return the context-parallel degrees of a space."""
+    return space.of("context", _CONTEXTS if shape.sequence >= LONG_SEQUENCE else (1,))
+
+
 def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
     """Check that the model and the devices allow some of the values that each dimension is held to.
 
@@ -164,6 +171,9 @@ def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
         if values and not any(value >= 1 and size % value == 0 for value in values):
             listed = ",".join(map(str, values))
             raise BadInput("fixed", f"{name}={listed}", f"a divisor of {what.format(f'{size:,}')}")
+    if "context_exchange" in space.fixed and max(contexts_of(space, shape)) == 1:
+        listed = ",".join(map(str, space.fixed["context_exchange"]))
+        raise BadInput("fixed", f"context_exchange={listed}", "a context of 2 or more with it, such as context=2")
     if all(one.folds for one in space.schedules):
         for name, needed in _FOLDED.items():
             if needed not in (values := space.fixed.get(name, (needed,))):

@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS
 from hardplace.hardware.catalogue import device as device_named
 from hardplace.hardware.device import Node
-from hardplace.plans.plan import MODULES, ContextExchange, Format, OptimizerKind, Plan
+from hardplace.plans.plan import MODULES, Format, OptimizerKind, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.published.nodes import DEVICES, node_of_run, slices_of
 from hardplace.plans.published.row_shapes import shape_of_row
 from hardplace.plans.published.rows import STATED, NotModelled, some_in, whole_in
 from hardplace.plans.published.spellings import canonical, device_spelled
-from hardplace.plans.published.ways import OLD, modules_of, software_of, ways_of
+from hardplace.plans.published.ways import OLD, exchange_of, modules_of, software_of, ways_of
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.types import Recompute
 
 _CORES = {"Trainium1-chip": 2}  # that a source counts as devices of a tensor-parallel group; of one chip they are one
 _OF_A_DEVICE = re.compile(r"maxtext|tpu-recipes")  # sources whose batch is a device's
-_GATHERING = ("torchtitan", "xla", ON_ARRAYS)  # software whose context-parallel ranks gather keys
 _NUMBERED = re.compile(r"(\d+)")
 _SELECTIVE = re.compile(r"selective\(([^:)]*)\)")
 _SOME_LAYERS = re.compile(r"full\((\d+)/\d+ layers\)")  # of a stage
@@ -138,10 +137,10 @@ def _plan(row: Mapping[str, str]) -> Plan:
     bfSixteen), InternEvo (hybrid_zero_optim reduces in the parameters' type), XLA (what a product in bf16 gives) and
     NVIDIA's own runs (their recipes of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the
     16-bit ones beside. "selective" is what the software means by it (`modules_of`); Neuron's blank cells are selective,
-    with attention that is no kernel yet (its scripts of these layouts, before July 2024). Keys travel around a ring, in
-    torchtitan and MaxText (base.yml, context_parallel_strategy) they are gathered. Memory lost and reserved: as the
-    software's. MaxText gives the batch of a device, and divides the residual stream among the ranks of a
-    tensor-parallel group (base.yml, activation_embed), as sequence parallelism does.
+    with attention that is no kernel yet (its scripts of these layouts, before July 2024). How context ranks see the
+    whole sequence: `exchange_of`. Memory lost and reserved: as the software's. MaxText gives the batch of a device, and
+    divides the residual stream among the ranks of a tensor-parallel group (base.yml, activation_embed), as sequence
+    parallelism does.
     """
     old = row["device"].startswith(OLD)
     context = some_in(row, "cp", 1)
@@ -184,7 +183,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         precision=_format(row["precision"]) or Format.BF16,
         optimizer=_optimizer(row),
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
-        context_exchange=ContextExchange.ALL_GATHER if stack in _GATHERING else ContextExchange.RING,
+        context_exchange=exchange_of(row, context),
         flash=row["flash_attention"].strip() not in (("0", "") if stack == "neuron" else ("0",)),
         recompute_modules=modules_of(row) if kind is Recompute.SELECTIVE else (),
         **ways_of(row),

@@ -15,7 +15,7 @@ from hardplace.cost.layers.software import (
     Graphs,
 )
 from hardplace.errors import BadInput
-from hardplace.plans.plan import MODULES
+from hardplace.plans.plan import MODULES, ContextExchange
 from hardplace.plans.published.recipes import recipe_fields, recipe_of, released
 from hardplace.plans.published.remat import inputs_offloaded, modules_of_policy
 
@@ -146,6 +146,40 @@ def _offloaded(row: Mapping[str, str]) -> int:
     size = next((one for one in ("405B", "70B") if one in row.get("model", "")), "")
     fsdp = row["zero_stage/fsdp"].startswith("FSDP") and "Megatron-Bridge" in row["source"]
     return _OFFLOADED.get((size, row["device"], row["precision"] == "bf16"), 0) if fsdp else 0
+
+
+# Megatron Core's words (cp_comm_type).
+_EXCHANGES = {
+    "p2p": ContextExchange.RING,
+    "a2a": ContextExchange.ALL_TO_ALL,
+    "all_gather": ContextExchange.ALL_GATHER,
+}
+_GATHERING = ("torchtitan", "xla", ON_ARRAYS)  # software whose context-parallel ranks gather keys
+_EXCHANGE = re.compile(r"cp[-_]comm[-_]type[ =:]*(p2p|a2a|all_gather)\b(?!\+)")
+
+
+def exchange_of(row: Mapping[str, str], context: int) -> ContextExchange:
+    """Return how a row's context-parallel ranks see the whole sequence, as its column, its note or its source says;
+    torchtitan and MaxText (base.yml, context_parallel_strategy) gather keys, SimuMax's runs exchange heads
+    (docs/b200/b200_real_repro_guide.md of its repository, section 7), others pass keys around a ring. BadInput for a column's value that is none of these.
+
+    Args:
+        row: The row.
+        context: Its context-parallel degree.
+    """
+    text = row.get("context_exchange", "").strip().lower()
+    if text and text != "not stated":
+        try:
+            return ContextExchange(text)
+        except ValueError:
+            raise BadInput(
+                f"context_exchange: {text!r}: expected {', '.join(ContextExchange)} or an empty cell"
+            ) from None
+    if said := _EXCHANGE.search(row.get("note", "")):
+        return _EXCHANGES[said[1]]
+    if context > 1 and "SimuMax" in row["source"]:
+        return ContextExchange.ALL_TO_ALL
+    return ContextExchange.ALL_GATHER if software_of(row) in _GATHERING else ContextExchange.RING
 
 
 def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
