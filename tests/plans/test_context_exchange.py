@@ -122,6 +122,7 @@ def test_a_plans_file_comes_back_and_costs_the_same(tmp_path: Path) -> None:
         ("simumax-001", {}, ContextExchange.RING),  # one context rank
         ("mbridge-001", {"cp": "2", "dp": "", "note": "--cp-comm-type a2a"}, ContextExchange.ALL_TO_ALL),
         ("mbridge-001", {"note": "cp_comm_type=a2a+p2p"}, ContextExchange.RING),
+        ("mbridge-001", {"note": "keys and values gathered over the context ranks"}, ContextExchange.ALL_GATHER),
     ],
 )
 def test_a_published_run_exchanges_as_its_row_or_its_source_says(

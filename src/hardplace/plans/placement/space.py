@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hardplace.errors import BadInput
-from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.plan import ContextExchange, PipelineSchedule, Plan
 from hardplace.workload.types import OperatorKind, Recompute, Workload
 
 HEADROOM = 0.05  # of a device's memory that plans keep free unless asked otherwise (judged; its interval is wider)
@@ -171,9 +171,8 @@ def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
         if values and not any(value >= 1 and size % value == 0 for value in values):
             listed = ",".join(map(str, values))
             raise BadInput("fixed", f"{name}={listed}", f"a divisor of {what.format(f'{size:,}')}")
-    if "context_exchange" in space.fixed and max(contexts_of(space, shape)) == 1:
-        listed = ",".join(map(str, space.fixed["context_exchange"]))
-        raise BadInput("fixed", f"context_exchange={listed}", "a context of 2 or more with it, such as context=2")
+    if set(space.of("context_exchange", ())) == {ContextExchange.ALL_TO_ALL} and max(contexts_of(space, shape)) == 1:
+        raise BadInput("fixed", "context_exchange=all-to-all", "a context of 2 or more with it, such as context=2")
     if all(one.folds for one in space.schedules):
         for name, needed in _FOLDED.items():
             if needed not in (values := space.fixed.get(name, (needed,))):

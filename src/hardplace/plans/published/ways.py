@@ -175,8 +175,11 @@ def exchange_of(row: Mapping[str, str], context: int) -> ContextExchange:
             raise BadInput(
                 f"context_exchange: {text!r}: expected {', '.join(ContextExchange)} or an empty cell"
             ) from None
-    if said := _EXCHANGE.search(row.get("note", "")):
+    note = row.get("note", "")
+    if said := _EXCHANGE.search(note):
         return _EXCHANGES[said[1]]
+    if "keys and values gathered" in note:  # Llama 3's report, section 3.3.2
+        return ContextExchange.ALL_GATHER
     if context > 1 and "SimuMax" in row["source"]:
         return ContextExchange.ALL_TO_ALL
     return ContextExchange.ALL_GATHER if software_of(row) in _GATHERING else ContextExchange.RING
