@@ -120,6 +120,8 @@ def test_a_plans_file_comes_back_and_costs_the_same(tmp_path: Path) -> None:
         ("simumax-037", {"note": "cp_comm_type p2p"}, ContextExchange.RING),
         ("simumax-037", {"context_exchange": "all-gather"}, ContextExchange.ALL_GATHER),
         ("simumax-001", {}, ContextExchange.RING),  # one context rank
+        ("mbridge-001", {"cp": "2", "dp": "", "context_exchange": "Ulysses"}, ContextExchange.ALL_TO_ALL),
+        ("mbridge-001", {"context_exchange": "p2p"}, ContextExchange.RING),
         ("mbridge-001", {"cp": "2", "dp": "", "note": "--cp-comm-type a2a"}, ContextExchange.ALL_TO_ALL),
         ("mbridge-001", {"note": "cp_comm_type=a2a+p2p"}, ContextExchange.RING),
         ("mbridge-001", {"note": "keys and values gathered over the context ranks"}, ContextExchange.ALL_GATHER),
@@ -132,8 +134,8 @@ def test_a_published_run_exchanges_as_its_row_or_its_source_says(
 
 
 def test_a_columns_word_that_is_none_is_refused(rows: dict[str, dict[str, str]]) -> None:
-    with pytest.raises(BadInput, match="context_exchange: 'a2a': expected ring, all-gather, all-to-all or an empty"):
-        run_of(rows["simumax-037"] | {"context_exchange": "a2a"})
+    with pytest.raises(BadInput, match="context_exchange: 'swap': expected ring, all-gather, all-to-all or an empty"):
+        run_of(rows["simumax-037"] | {"context_exchange": "swap"})
     with pytest.raises(NotModelled, match="context_exchange: all-to-all: expected context 2 or more"):
         run_of(rows["simumax-001"] | {"context_exchange": "all-to-all"})
 

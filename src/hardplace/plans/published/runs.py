@@ -16,7 +16,7 @@ from hardplace.plans.published.nodes import DEVICES, node_of_run, slices_of
 from hardplace.plans.published.row_shapes import shape_of_row
 from hardplace.plans.published.rows import STATED, NotModelled, some_in, whole_in
 from hardplace.plans.published.spellings import canonical, device_spelled
-from hardplace.plans.published.ways import OLD, exchange_of, modules_of, software_of, ways_of
+from hardplace.plans.published.ways import OLD, modules_of, software_of, ways_of
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.types import Recompute
 
@@ -137,10 +137,9 @@ def _plan(row: Mapping[str, str]) -> Plan:
     bfSixteen), InternEvo (hybrid_zero_optim reduces in the parameters' type), XLA (what a product in bf16 gives) and
     NVIDIA's own runs (their recipes of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the
     16-bit ones beside. "selective" is what the software means by it (`modules_of`); Neuron's blank cells are selective,
-    with attention that is no kernel yet (its scripts of these layouts, before July 2024). How context ranks see the
-    whole sequence: `exchange_of`. Memory lost and reserved: as the software's. MaxText gives the batch of a device, and
-    divides the residual stream among the ranks of a tensor-parallel group (base.yml, activation_embed), as sequence
-    parallelism does.
+    with attention that is no kernel yet (its scripts of these layouts, before July 2024). Memory lost and
+    reserved: as the software's. MaxText gives the batch of a device, and divides the residual stream among the ranks of
+    a tensor-parallel group (base.yml, activation_embed), as sequence parallelism does.
     """
     old = row["device"].startswith(OLD)
     context = some_in(row, "cp", 1)
@@ -183,7 +182,6 @@ def _plan(row: Mapping[str, str]) -> Plan:
         precision=_format(row["precision"]) or Format.BF16,
         optimizer=_optimizer(row),
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
-        context_exchange=exchange_of(row, context),
         flash=row["flash_attention"].strip() not in (("0", "") if stack == "neuron" else ("0",)),
         recompute_modules=modules_of(row) if kind is Recompute.SELECTIVE else (),
         **ways_of(row),

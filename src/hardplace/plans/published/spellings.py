@@ -84,6 +84,13 @@ _GRAPHS = {
 }
 
 
+_EXCHANGES = {
+    **dict.fromkeys(("ring", "p2p", "ringattention", "kvring"), "ring"),
+    **dict.fromkeys(("alltoall", "a2a", "ulysses"), "all-to-all"),
+    **dict.fromkeys(("allgather", "gather", "kvallgather"), "all-gather"),
+}
+
+
 def squashed(text: str) -> str:
     """Return a text in lower case, without what is no letter or digit."""
     return re.sub(r"[^a-z0-9]", "", text.lower())
@@ -125,7 +132,7 @@ def _device(text: str) -> str:
 
 
 def canonical(row: Mapping[str, str]) -> dict[str, str]:
-    """Return a row in whose cells precision, ZeRO, recompute, kernels, dispatcher and graphs are spelled as they are
+    """Return a row in whose cells precision, ZeRO, recompute, kernels and exchanges are spelled as they are
     read; doing it again changes nothing."""
     found = dict(row)
     found["precision"] = _precision(row["precision"])
@@ -135,7 +142,7 @@ def canonical(row: Mapping[str, str]) -> dict[str, str]:
         found["recompute_modules"] = " ".join(_modules(row["recompute_modules"]))
     flash, backend = _attention(row)
     found |= {"flash_attention": flash, "moe": "" if squashed(row["moe"]) in (*_NO, "dense") else row["moe"]}
-    for column, words in (("dispatcher", _DISPATCHERS), ("graphs", _GRAPHS)):
+    for column, words in (("dispatcher", _DISPATCHERS), ("graphs", _GRAPHS), ("context_exchange", _EXCHANGES)):
         if text := row.get(column, "").strip():
             found[column] = words.get(squashed(text), text)
     return found | ({"backend": backend} if backend or "backend" in row else {})

@@ -97,7 +97,7 @@ def _named(text: str, flags: re.RegexFlag = re.NOFLAG) -> str:
 def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a plan that say how a row was run, as far as its columns, its note or its recipe do."""
     text = " ".join(row.get(name, "") for name in ("note", "source"))
-    found: dict[str, Any] = {"software": software_of(row)}
+    found: dict[str, Any] = {"software": software_of(row), "context_exchange": _exchange_of(row)}
     if "llm-foundry" in row["source"]:
         # scripts/train/benchmarking/submit_benchmarks.py, attn_impl; loss_fn fused_crossentropy
         found |= {"backend": "triton", "fused_loss": True}
@@ -158,29 +158,16 @@ _GATHERING = ("torchtitan", "xla", ON_ARRAYS)  # software whose context-parallel
 _EXCHANGE = re.compile(r"cp[-_]comm[-_]type[ =:]*(p2p|a2a|all_gather)\b(?!\+)")
 
 
-def exchange_of(row: Mapping[str, str], context: int) -> ContextExchange:
-    """Return how a row's context-parallel ranks see the whole sequence, as its column, its note or its source says;
-    torchtitan and MaxText (base.yml, context_parallel_strategy) gather keys, SimuMax's runs exchange heads
-    (docs/b200/b200_real_repro_guide.md of its repository, section 7), others pass keys around a ring. BadInput for a column's value that is none of these.
-
-    Args:
-        row: The row.
-        context: Its context-parallel degree.
-    """
-    text = row.get("context_exchange", "").strip().lower()
-    if text and text != "not stated":
-        try:
-            return ContextExchange(text)
-        except ValueError:
-            raise BadInput(
-                f"context_exchange: {text!r}: expected {', '.join(ContextExchange)} or an empty cell"
-            ) from None
+def _exchange_of(row: Mapping[str, str]) -> ContextExchange:
+    """Return how a row's context-parallel ranks see the whole sequence, as its note or its source says: torchtitan and
+    MaxText (base.yml, context_parallel_strategy) gather keys, SimuMax's runs exchange heads
+    (docs/b200/b200_real_repro_guide.md of its repository, section 7), others pass keys around a ring."""
     note = row.get("note", "")
     if said := _EXCHANGE.search(note):
         return _EXCHANGES[said[1]]
-    if "keys and values gathered" in note:  # Llama 3's report, section 3.3.2
+    if "keys and values gathered" in note:  # Llama 3's report
         return ContextExchange.ALL_GATHER
-    if context > 1 and "SimuMax" in row["source"]:
+    if "SimuMax" in row["source"] and float(row.get("cp", "") or 1) > 1:
         return ContextExchange.ALL_TO_ALL
     return ContextExchange.ALL_GATHER if software_of(row) in _GATHERING else ContextExchange.RING
 
@@ -209,7 +196,8 @@ def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
 def _stated(row: Mapping[str, str]) -> dict[str, Any]:
     """Return what a row's own columns state; BadInput for a value that is none of theirs."""
     found: dict[str, Any] = {}
-    for column, kind in (("dispatcher", Dispatcher), ("graphs", Graphs)):
+    kinds = {"dispatcher": Dispatcher, "graphs": Graphs, "context_exchange": ContextExchange}
+    for column, kind in kinds.items():
         text = row.get(column, "").strip().lower()
         if text and text != "not stated":
             try:
