@@ -9,20 +9,31 @@ from typing import TYPE_CHECKING, Any
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
+    from hardplace.plans.anchors import Anchor
     from hardplace.plans.plan_files import PlanFile
+
+
+def read_anchor(path: Path) -> Anchor:
+    """Return what a file that `anchor` wrote says; BadInput with the file and the field for one that is none."""
+    from hardplace.files import read
+    from hardplace.plans.anchors import Anchor, anchor_problems
+    from hardplace.plans.efficiencies import FIGURES
+
+    anchor = read(path, Anchor)
+    for problem in anchor_problems(anchor, FIGURES):
+        raise BadInput(f"{path}: {problem}")
+    return anchor
 
 
 def held_to(software: str | None, calibrated: Path | None) -> dict[str, tuple[Any, ...]]:
     """Return the fields of a plan that a software's name and an anchor's file give; BadInput where they differ."""
     from hardplace.cost.layers.software import software_named
-    from hardplace.files import read
-    from hardplace.plans.anchors import Anchor
 
     if software is not None:
         software_named(software)
     if calibrated is None:
         return {} if software is None else {"software": (software,)}
-    anchor = read(calibrated, Anchor)
+    anchor = read_anchor(calibrated)
     if software not in (None, anchor.software):
         said = anchor.software or "no software named"
         raise BadInput(f"{calibrated}: software: {said}: expected {software}, the one asked for")

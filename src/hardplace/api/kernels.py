@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from hardplace.api.asking import Named, asked_of, names_of
 from hardplace.api.sources import load
 from hardplace.errors import BadInput
-from hardplace.files import read
 
 if TYPE_CHECKING:
     import os
@@ -130,13 +129,13 @@ def shapes(
         BadInput: For a model that is no decoder, and for arguments that are wrong.
     """
     asked = asked_of(locals())
-    from hardplace.plans.anchors import Anchor
+    from hardplace.api.anchored_plans import read_anchor
     from hardplace.shaping.rank import ranked
     from hardplace.shaping.sources import model_named, target
 
     where = _conditions(micro_batch, tensor, sequence_parallel, pipeline, attention)
     if calibrated is not None:
-        where = replace(where, anchor=read(Path(calibrated), Anchor))
+        where = replace(where, anchor=read_anchor(Path(calibrated)))
     query = query_of(within, names_of(freeze), ranges or {}, top)
     priced = [target(name, where) for name in dict.fromkeys(names_of(device))]
     return replace(ranked(model_named(str(model), sequence), priced, where, query), question=asked)

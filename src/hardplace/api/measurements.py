@@ -171,7 +171,8 @@ def anchored_steps(runs: Path) -> tuple[Anchor, tuple[str, ...]]:
     """Learn from measured steps of one system what its other plans take.
 
     Args:
-        runs: A CSV with the columns of `validation/training/training.csv`, seconds in target_iter_s.
+        runs: A CSV with the columns of `validation/training/training.csv`, or with those of plans' files: plan,
+            target_iter_s and what a plan's file does not say (`plans.published.own.planned_runs`).
 
     Returns:
         The factors on the shipped figures with the interval that they leave; what is odd about the steps.
@@ -182,11 +183,15 @@ def anchored_steps(runs: Path) -> tuple[Anchor, tuple[str, ...]]:
     from hardplace.csv_table import parse
     from hardplace.files import read_text
     from hardplace.plans.anchoring import anchored
-    from hardplace.plans.published.own import measured_runs, next_runs
+    from hardplace.plans.published.own import measured_runs, next_runs, own_runs, planned_runs
     from hardplace.plans.published.rows import rows_of
 
-    rows = rows_of(parse(read_text(runs), str(runs)))
-    found, odd = anchored(measured_runs(rows, str(runs)), next_runs(rows))
+    table = parse(read_text(runs), str(runs))
+    own = planned_runs(table) if "plan" in table.columns else own_runs(rows_of(table), str(runs))
+    try:
+        found, odd = anchored(measured_runs(own), next_runs(own))
+    except BadInput as problem:
+        raise BadInput(f"{runs}: {problem}") from None
     return found, tuple(odd)
 
 

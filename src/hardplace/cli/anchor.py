@@ -20,7 +20,8 @@ from hardplace.cli.printing import say, say_json, say_written
 @options.as_json
 def anchor(runs: Path, out: Path, as_json: bool) -> None:
     """Fit the model to a few measured steps of your system, and write the result to a file. RUNS: a CSV with the
-    columns of validation/training/training.csv, seconds in target_iter_s.
+    columns of validation/training/training.csv, seconds in target_iter_s; or with the columns plan (a plan's file) and
+    target_iter_s, and model, device, node, memory_gb (GiB) where there are any.
 
     \b
     hardplace anchor my-runs.csv --out my-cluster.json

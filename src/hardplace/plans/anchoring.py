@@ -16,7 +16,7 @@ import numpy as np
 
 from hardplace.errors import BadInput
 from hardplace.ndtypes import Floats
-from hardplace.plans.anchors import VERSION, Anchor, Factor
+from hardplace.plans.anchors import VERSION, Anchor, AnchorRun, Factor
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.efficiencies import FIGURES, with_values
 from hardplace.plans.estimate import estimate_plan
@@ -34,20 +34,28 @@ _OF_KERNELS, _OF_REST = 0.1, 0.3
 # sd of all figures together at the least: d_k explain more than the means of sources left out differ by (0.05)
 _OF_ALL = 0.01
 _FREEDOM, _ROUNDS = 3.0, 8  # of Student's t; steps of reweighted least squares (Lange, Little & Taylor 1989)
+_REPEATS = 1.06  # of one configuration: published ones repeat within 2 to 6 % (validation/training/CONVENTIONS.md)
+# sd of the logarithm of memory: of runs within a source (six sources of three runs and more: 0.06); of sources at least
+_MEMORY_NOISE, _MEMORY_LEAST = 0.06, 0.03
 _KERNELS = ("products", "low", "attention", "streams")
 _ABSURD = 3.0  # standard deviations from the prediction beyond which a run is doubted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A measured step: its name, the chain, the plan and the devices it ran on, seconds; kind: its class of
-    `plans.intervals`."""
+    """A measured step: its name, the chain, the plan and the devices it ran on, seconds.
+
+    repeated: the largest over the smallest seconds of its repeats. memory: measured over predicted bytes of the fullest
+    stage, as its source counts them, without the reserve; 0: not measured.
+    """
 
     name: str
     chain: LayerChain
     plan: Plan
     fleet: Fleet
     seconds: float
+    repeated: float = 1.0
+    memory: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,14 +143,15 @@ def anchored(runs: Sequence[Measured], others: Sequence[Measured] = ()) -> tuple
         listed = ", ".join(sorted(f"{device} with {software or 'no software named'}" for device, software in kinds))
         raise BadInput(f"runs: {listed}: expected one device and one software, those of the system to anchor")
     device, software = next(iter(kinds))
-    slopes, errors, odd, halves = [], [], [], []
+    slopes, errors, odd, halves, told, classes = [], [], [], [], [], []
     for run in runs:
         estimate = estimate_plan(run.chain, run.plan, run.fleet)
         predicted_s, slope = slopes_at(run)
         mfu = estimate.mfu * predicted_s / run.seconds
         if mfu > 1.0:
             least_s = run.seconds * mfu
-            raise BadInput(f"{run.name}: {run.seconds:g} s: expected at least {least_s:.4g} s, what the peak takes")
+            said = f"{run.name}: target_iter_s: {run.seconds:g}"
+            raise BadInput(f"{said}: expected at least {least_s:.4g} s, what the peak takes")
         half = math.log(estimate.interval.high_s / estimate.step_s)
         error = math.log(run.seconds / predicted_s)
         if abs(error) > _ABSURD * half / _TO_80:
@@ -150,12 +159,20 @@ def anchored(runs: Sequence[Measured], others: Sequence[Measured] = ()) -> tuple
                 f"{run.name}: {run.seconds:g} s measured, {predicted_s:.4g} s predicted, beyond three standard "
                 "deviations: is the plan the one that ran?"
             )
+        if run.repeated > _REPEATS:
+            odd.append(
+                f"{run.name}: one plan, whose times differ by a factor {run.repeated:.3g}: repeats of a run differ by "
+                f"{_REPEATS:g} at most: counted once, by their geometric mean"
+            )
         slopes.append(slope)
         errors.append(error)
         halves.append(half)
+        classes.append(estimate.interval.kind)
+        told.append((run.name, run.seconds, predicted_s))
     found = posterior(slopes, errors, max(halves))
     factors = found.mean[0] + found.mean[1:]
     left = float(np.mean([found.half(one) for one in slopes]))
+    memory, memory_half = _memory(runs)
     made = Anchor(
         version=VERSION,
         device=device,
@@ -166,6 +183,37 @@ def anchored(runs: Sequence[Measured], others: Sequence[Measured] = ()) -> tuple
             for name, value in zip(FIGURES, factors.tolist(), strict=True)
         ),
         half=float(f"{left:.3g}"),
+        kinds=tuple(sorted(set(classes))),
         next_run=most_telling(found, others),
+        memory=float(f"{memory:.4g}"),
+        memory_half=float(f"{memory_half:.3g}"),
+        measured=tuple(
+            AnchorRun(
+                name=name,
+                measured_s=seconds,
+                predicted_s=float(f"{predicted_s:.5g}"),
+                anchored_s=float(f"{predicted_s * math.exp(found.log_factor(slope)):.5g}"),
+            )
+            for (name, seconds, predicted_s), slope in zip(told, slopes, strict=True)
+        ),
     )
     return made, tuple(odd)
+
+
+def _memory(runs: Sequence[Measured]) -> tuple[float, float]:
+    """Return the factor of a system's memory that its runs say, and half the width of the interval that is left, as a
+    logarithm; 1 and 0 where none of them was measured.
+
+    Measured over predicted is exp(b + noise), b of the system with the variance that the class has beyond the noise.
+    """
+    for run in runs:
+        if run.memory and not 0.5 <= run.memory <= 2.0:
+            raise BadInput(f"{run.name}: memory_gb: {run.memory:.3g} times as predicted: expected 0.5 to 2 times")
+    ratios = [(math.log(run.memory), run) for run in runs if run.memory]
+    if not ratios:
+        return 1.0, 0.0
+    half = max(estimate_plan(run.chain, run.plan, run.fleet).interval.memory for _, run in ratios)
+    own = max((half / _TO_80) ** 2 - _MEMORY_NOISE**2, _MEMORY_LEAST**2)
+    left = 1.0 / (1.0 / own + len(ratios) / _MEMORY_NOISE**2)
+    mean = left * sum(ratio for ratio, _ in ratios) / _MEMORY_NOISE**2
+    return math.exp(mean), _TO_80 * math.sqrt(left + _MEMORY_NOISE**2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hardplace.answers import Answer
 from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
@@ -163,7 +163,13 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         weight_s=weight_s,
         hop_s=hop_s,
         interval=interval,
-        notes=(*_notes(fleet, plan), *_beyond(fleet, plan, mfu), *_edge(memory, memory_bytes, interval)),
+        notes=(
+            *_notes(fleet, plan),
+            *_exchange(chain, fleet, plan),
+            *_elsewhere(plan, interval),
+            *_beyond(fleet, plan, mfu),
+            *_edge(memory, memory_bytes, interval),
+        ),
     )
 
 
@@ -233,7 +239,27 @@ def _interval(step_s: float, chain: LayerChain, plan: Plan, sites: Sequence[Devi
     }
     widest = max(sorted(kinds), key=lambda kind: spreads().step[kind].half)
     memory = memory_kind_of(experts=chain.mixture, sharded=plan.zero == 3, software=sites[0].pricer.software)
-    return interval_of(step_s, widest, memory, plan.anchor.half if plan.anchor else None)
+    return interval_of(step_s, widest, memory, plan.anchor)
+
+
+def _exchange(chain: LayerChain, fleet: Fleet, plan: Plan) -> tuple[str, ...]:
+    """Return how the tokens of a mixture are taken to reach their experts, and what is captured in CUDA graphs."""
+    if not chain.mixture:
+        return ()
+    how = replace(plan, software=fleet.sites[0].pricer.software).ways
+    beside = "beside compute" if how.expert_overlap else "not beside compute"
+    whose = f"as {how.software} does" if how.software else "no software named"
+    sent = f"tokens reach experts by {how.dispatcher}, {beside}; " if plan.expert > 1 else ""
+    said = f"{sent}CUDA graphs of a mixture: {how.graphs}"
+    return (f"{said} (where the plan says nothing, {whose}; fields dispatcher, expert_overlap, graphs)",)
+
+
+def _elsewhere(plan: Plan, interval: Interval) -> tuple[str, ...]:
+    """Return what says that a plan's anchor is of runs of other classes."""
+    if plan.anchor is None or not plan.anchor.kinds or interval.kind in plan.anchor.kinds:
+        return ()
+    of = " and ".join(plan.anchor.kinds)
+    return (f"the measured steps are of another class ({of}): the interval is that of {interval.kind} without them",)
 
 
 def _edge(memory: Sequence[StageMemory], capacity: Sequence[float], interval: Interval) -> tuple[str, ...]:

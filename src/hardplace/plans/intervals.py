@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from hardplace.files import read
+from hardplace.plans.anchors import Anchor
 
 _FILE = Path(__file__).parent / "data" / "intervals.json"
 LONG_CONTEXT = 16384  # tokens from which attention rules a step
@@ -95,10 +96,14 @@ def memory_kind_of(*, experts: bool, sharded: bool, software: str) -> str:
     return max(kinds, key=lambda kind: found.memory[kind].half)
 
 
-def interval_of(step_s: float, kind: str, memory_kind: str, half: float | None = None) -> Interval:
-    """Return the interval of a step of a class, and of its memory; half: another half width of the step, of one's own
-    system once it is anchored."""
+def interval_of(step_s: float, kind: str, memory_kind: str, anchor: Anchor | None = None) -> Interval:
+    """Return the interval of a step of a class, and of its memory; anchor: what runs of one's own system leave of it,
+    no narrower than the class's where they are of other classes."""
     found = spreads()
-    factor = math.exp(found.step[kind].half if half is None else half)
-    low_s, high_s, memory = step_s / factor, step_s * factor, found.memory[memory_kind].half
+    half, memory = found.step[kind].half, found.memory[memory_kind].half
+    if anchor is not None:
+        half = anchor.half if not anchor.kinds or kind in anchor.kinds else max(half, anchor.half)
+        memory = min(memory, anchor.memory_half) if anchor.memory_half else memory
+    factor = math.exp(half)
+    low_s, high_s = step_s / factor, step_s * factor
     return Interval(low_s=low_s, high_s=high_s, kind=kind, memory=memory, memory_kind=memory_kind)

@@ -225,8 +225,10 @@ class Plan:
 
     @property
     def lost_share(self) -> float:
-        """Return the share of memory that the allocator loses."""
-        return self.habits.fragmentation if self.fragmentation is None else self.fragmentation
+        """Return the share of memory that the allocator loses, and of what measured runs of one's own system held more
+        than predicted (below 0: less)."""
+        usual = self.habits.fragmentation if self.fragmentation is None else self.fragmentation
+        return usual if self.anchor is None else (1.0 + usual) * self.anchor.memory - 1.0
 
     @property
     def kept_bytes(self) -> float:

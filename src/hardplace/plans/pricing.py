@@ -24,9 +24,10 @@ from hardplace.cost.layers.software import (
 from hardplace.cost.one_chip.described_device import DescribedDevice
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Arrays, Device
-from hardplace.plans.anchors import VERSION, Anchor
+from hardplace.plans.anchors import Anchor, anchor_problems
 from hardplace.plans.device_contradictions import check_device
 from hardplace.plans.efficiencies import (
+    FIGURES,
     anchored,
     efficiencies,
     fitted,
@@ -123,9 +124,9 @@ def _own(found: Efficiencies, chip: Device | DescribedDevice, plan: Plan) -> Eff
 
 
 def check_anchor(anchor: Anchor, device_name: str, software: str) -> None:
-    """Raise BadInput for an anchor of another version, device or software."""
-    if anchor.version != VERSION:
-        raise BadInput(f"anchor: version: {anchor.version}: expected {VERSION}: anchor the runs again")
+    """Raise BadInput for an anchor of another version, with impossible figures, or of another device or software."""
+    for problem in anchor_problems(anchor, FIGURES):
+        raise BadInput(f"anchor: {problem}")
     if (anchor.device, anchor.software) != (device_name, software):
         said = f"{anchor.device} with {anchor.software or 'no software named'}"
         raise BadInput(f"anchor: {said}: expected {device_name} with {software or 'no software named'}, the plan's")

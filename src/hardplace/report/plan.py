@@ -119,9 +119,13 @@ def surety(found: PlanEstimate) -> str:
     """Return the 80 % intervals of step, tokens a second and memory, and whose errors they are from."""
     one, tokens = found.interval, found.tokens_per_s * found.step_s
     low, high = one.tokens_per_s(tokens)
-    own = f"{plural(found.plan.anchor.runs, 'measured step')} of this system" if found.plan.anchor else one.kind
+    anchor, own = found.plan.anchor, one.kind
     of, factor = spreads().memory[one.memory_kind], math.exp(one.memory)
     errors = f"{one.memory_kind}: {of.rows} runs of {plural(of.sources, 'source')}"
+    if anchor is not None:
+        steps = f"{plural(anchor.runs, 'measured step')} of this system"
+        own = steps if not anchor.kinds or one.kind in anchor.kinds else own
+        errors = steps if anchor.memory_half and one.memory == anchor.memory_half else errors
     held = max(room.total_bytes for room in found.memory) / GIB
     memory = f"fullest device {held / factor:.1f} to {held * factor:.1f} GiB ({errors})"
     rates = f"{low:,.0f} to {high:,.0f} {found.counts}/s"

@@ -118,6 +118,7 @@ def test_a_cell_is_read_however_it_is_spelled(cells, fields):
         ({"zero": "sharded"}, "zero_stage/fsdp: 'sharded'"),
         ({"precision": "mixed"}, "precision mixed: no GEMM model"),
         ({"moe": MIXTURE + ";foo=3"}, "moe: foo: expected some of experts"),
+        ({"moe": MIXTURE + ";capacity_factor=1.25"}, "moe: capacity: 1.25: expected 1: experts padded beyond it"),
         ({"moe": "experts=8;topk=9;expert_ffn=64"}, "moe: topk: 9: expected at most the 8 experts"),
         ({"kv_heads": "7"}, "kv_heads: 7: expected a divisor of the 32 heads"),
         ({"intra_bw": "PCIe Gen4 x16"}, "intra_bw: PCIe Gen4 x16: expected NVLink"),

@@ -15,7 +15,7 @@ from hardplace.workload.decoder import DecoderShape, Experts, Latent
 _TYING = ("megatron-2020", "megatron-2021", "megatron-deepspeed")
 _CAPACITY = re.compile(r"capacity_factor[= ]([0-9]+(?:\.[0-9]+)?)")
 _LATENT = {"query": "q_lora", "key_value": "kv_lora", "nope": "nope", "rope": "rope", "value": "v"}
-_MIXTURE = ("experts", "topk", "expert_ffn", "shared_ffn", "first_dense_layers", "mtp", "swa_window")
+_MIXTURE = ("experts", "topk", "expert_ffn", "shared_ffn", "first_dense_layers", "mtp", "swa_window", "capacity")
 # Other names of the same sizes (Hugging Face's configurations, Megatron-LM's arguments).
 _ALSO = {
     **dict.fromkeys(("num_experts", "n_experts", "num_local_experts", "n_routed_experts"), "experts"),
@@ -23,6 +23,7 @@ _ALSO = {
     **dict.fromkeys(("moe_ffn", "moe_intermediate_size", "expert_hidden", "moe_ffn_hidden_size"), "expert_ffn"),
     **dict.fromkeys(("shared_expert_ffn", "shared_expert_intermediate_size"), "shared_ffn"),
     **dict.fromkeys(("first_k_dense_replace", "dense_layers"), "first_dense_layers"),
+    **dict.fromkeys(("capacity_factor", "moe_expert_capacity_factor"), "capacity"),
 }
 
 
@@ -85,7 +86,9 @@ def mixture_of(row: Mapping[str, str]) -> dict[str, str]:
 
 def _experts(row: Mapping[str, str], found: Mapping[str, str]) -> Experts:
     moe = row["moe"]
-    numbers = {name: _whole(moe, found.get(name, "0")) for name in _MIXTURE}
+    if found.get("capacity", "1") not in ("1", "1.0"):
+        raise NotModelled(f"moe: capacity: {found['capacity']}: expected 1: experts padded beyond it are not priced")
+    numbers = {name: _whole(moe, found.get(name, "0")) for name in _MIXTURE if name != "capacity"}
     if not numbers["expert_ffn"] and not numbers["first_dense_layers"]:
         numbers["expert_ffn"] = whole_in(row, "ffn", 0)  # of a mixture in every layer, as Mixtral's configurations say
     if not all(numbers[name] >= 1 for name in ("experts", "topk", "expert_ffn")):
