@@ -33,7 +33,7 @@ from hardplace.files import write_text
 from hardplace.ndtypes import Floats
 from hardplace.plans.efficiencies import FIGURES, GPUS, FittedEfficiencies, fitted
 from hardplace.plans.pooling import Pooled
-from hardplace.plans.published.rows import NotModelled
+from hardplace.plans.published.rows import NotModelled, source_of
 from hardplace.plans.published.runs import run_of
 
 FOLDER = Path(__file__).parent.parent / "validation/training"
@@ -68,7 +68,7 @@ def groups() -> list[list[Alike]]:
                     run = run_of(row)
                 except (NotModelled, BadInput):
                     continue
-                source = row["source"].split(" ")[0]
+                source = source_of(row)
                 one = Alike(id=row["id"], source=source, split=row["split"], seconds=float(row["target_iter_s"]))
                 found[repr(replace(run, open=()))].append(one)
     return list(found.values())

@@ -44,7 +44,7 @@ from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
 from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of, spreads
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, values_at
-from hardplace.plans.published.rows import NotModelled, rows_of
+from hardplace.plans.published.rows import NotModelled, rows_of, source_of
 from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
 from hardplace.plans.published_best import best_runs
@@ -87,7 +87,6 @@ WIDTHS = {  # of a logarithm, by the least error with a source left out and pric
 FITS = 4  # rounds of slopes and fits
 MANY, SOME, TRIES = 10, 6, 40  # rows of a source, and of a system, to be anchored; random choices of runs
 LEFT_OUT = ROOT / "validation/training/left_out.md"
-ON_TPUS = ("2204.02311", "aws-neuron", "maxtext@")
 FEW = 2  # sources of a class below which all rows say how far off it can be
 MANY_SOURCES = 5  # from which the quantile of their rows is width enough
 GRID = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
@@ -157,7 +156,7 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
                 fleet = fleet_of_run(run, pricers)
                 one = Case(
                     id=row["id"],
-                    source=row["source"].split(" ")[0],
+                    source=source_of(row),
                     split=row["split"],
                     plan=run.plan,
                     chain=of_shape(run.shape, run.plan),
@@ -553,8 +552,11 @@ def show(title: str, errors: Mapping[str, Sequence[float]], fitted_: Mapping[str
     print(f"{'mean of sources':62} {'':4} {mean_of_sources(fitted_):7.1%} {mean_of_sources(errors):8.1%}")
 
 
-def document(left: Mapping[str, Sequence[float]], own: Mapping[str, Sequence[float]]) -> str:
-    """Return the table of docs/validation.md: each source with and without itself in the fit."""
+def document(
+    left: Mapping[str, Sequence[float]], own: Mapping[str, Sequence[float]], arrays: Mapping[str, Sequence[bool]]
+) -> str:
+    """Return the table of docs/validation.md: each source with and without itself in the fit; arrays: whether its runs
+    were on chips with arrays."""
     lines = [
         "**Sources left out of the fit, calibration splits**",
         "",
@@ -567,7 +569,7 @@ def document(left: Mapping[str, Sequence[float]], own: Mapping[str, Sequence[flo
         lines.append(f"| {source} | {len(listed)} | {shares} |")
     count = sum(map(len, left.values()))
     means = f"{mean_of_sources(own):.1%} | {mean_of_sources(left):.1%}"
-    gpus = {source: one for source, one in left.items() if not any(name in source for name in ON_TPUS)}
+    gpus = {source: one for source, one in left.items() if np.mean(arrays[source]) < 0.5}
     lines.append(f"| mean of the sources | {count} | {means} | | |")
     medians = f"{median_of_sources(own):.1%} | {median_of_sources(left):.1%}"
     lines.append(f"| median of the sources | | {medians} | | |")
@@ -594,6 +596,9 @@ def main() -> None:
     own = defaultdict(list)
     for one in rows:  # priced at these figures: no slopes in it
         own[one.source].append(math.expm1(one.predicted - one.measured))
+    arrays = defaultdict(list)
+    for case in listed:
+        arrays[case.source].append(case.keys[0] == ARRAYS)
     left = left_out(rows, widths, {one.id: one for one in listed})
     show("source", left, own)
     sure = measured_spreads(listed, left)
@@ -611,7 +616,7 @@ def main() -> None:
     if not asked.dry:
         write(OUT, as_file(known, rows, listed))
         write(SPREADS, sure)
-        write_text(LEFT_OUT, document(left, own) + "\n" + anchors)
+        write_text(LEFT_OUT, document(left, own, arrays) + "\n" + anchors)
 
 
 def _begin() -> dict[str, float]:

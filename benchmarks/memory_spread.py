@@ -35,7 +35,7 @@ from hardplace.plans.intervals import (
     Spread,
     spreads,
 )
-from hardplace.plans.published.rows import fullest_bytes, published_bytes, rows_of
+from hardplace.plans.published.rows import fullest_bytes, published_bytes, rows_of, source_of
 from hardplace.plans.published.runs import PublishedRun, run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
 
@@ -78,7 +78,7 @@ def rows() -> Iterator[MemoryRow]:
                 return math.log(published_bytes(row) / fullest_bytes(row, found.memory))
 
             yield MemoryRow(
-                source=row["source"].split(" ")[0],
+                source=source_of(row),
                 software=run.plan.software,
                 experts=run.shape.experts is not None,
                 sharded=run.plan.zero == 3,

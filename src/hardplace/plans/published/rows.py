@@ -134,6 +134,11 @@ def _is_number(text: str, *, whole: bool) -> bool:
     return 0.0 <= value < _MOST and (not whole or value == int(value))
 
 
+def source_of(row: Mapping[str, str]) -> str:
+    """Return where a run was published: the repository (one source, whatever its commit) or the document."""
+    return row["source"].split(" ")[0].split("@")[0]
+
+
 def as_counted(row: Mapping[str, str], memory: StageMemory) -> float:
     """Return a stage's bytes as the row's source counts them: what torch's allocator gave out, what it reserved, or all
     of the device's (nvidia-smi)."""

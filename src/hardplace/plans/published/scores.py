@@ -17,7 +17,14 @@ from hardplace.plans.intervals import Interval
 from hardplace.plans.placement.enumeration import MICRO_BATCHES
 from hardplace.plans.plan import Plan
 from hardplace.plans.plan_problems import problems
-from hardplace.plans.published.rows import NotModelled, fullest_bytes, measured_s, memory_unstated, published_bytes
+from hardplace.plans.published.rows import (
+    NotModelled,
+    fullest_bytes,
+    measured_s,
+    memory_unstated,
+    published_bytes,
+    source_of,
+)
 from hardplace.plans.published.runs import PublishedRun, run_of, spelled
 from hardplace.workload.types import Recompute
 
@@ -185,7 +192,7 @@ def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
     predicted_s = found.step_s if found else None
     return RunScore(
         id=row["id"],
-        source=row["source"].split(" ")[0],
+        source=source_of(row),
         device=row["device"],
         split=row["split"],
         predicted_s=predicted_s,
