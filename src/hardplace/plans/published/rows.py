@@ -65,8 +65,9 @@ _BESIDE_NUMBERS = ("iter_s", "tokens_per_s_per_device")
 _UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
 _DECIMAL = re.compile(r"Megatron-Bridge@\w+ skills")  # mem-max-allocated-gigabytes of its log, unless the row says GiB
 _FIRST = re.compile(r"memory: max allocated of rank 0")  # whose stage is the first
-_ALLOCATED = re.compile(r"SimuMax|dlrover|Megatron-Bridge@\w+ skills")
-_RESERVED = re.compile(r"torchtitan")
+# By the source, or as the note says it.
+_ALLOCATED = re.compile(r"SimuMax|dlrover|Megatron-Bridge@\w+ skills|max_memory_allocated|(?:max|largest) allocated")
+_RESERVED = re.compile(r"torchtitan|max_memory_reserved|(?:max|largest) reserved")
 
 
 class NotModelled(Exception):
@@ -114,7 +115,9 @@ def rows_of(table: Table) -> list[dict[str, str]]:
     if len(set(table.columns)) < len(table.columns):
         twice = next(name for name in table.columns if table.columns.count(name) > 1)
         raise BadInput(f"{table.place}: column {twice}: there twice: expected each column once")
-    beside = [name for name in ("offload_layers", "devices_per_node", *_BESIDE_NUMBERS) if name in table.columns]
+    beside = [
+        name for name in ("offload_layers", "devices_per_node", "year", *_BESIDE_NUMBERS) if name in table.columns
+    ]
     for column in (*_WHOLE, *_NUMBERS, *beside):
         for index, text in enumerate(table.texts(column)):
             whole = column not in (*_NUMBERS, *_BESIDE_NUMBERS)
@@ -142,10 +145,10 @@ def source_of(row: Mapping[str, str]) -> str:
 def as_counted(row: Mapping[str, str], memory: StageMemory) -> float:
     """Return a stage's bytes as the row's source counts them: what torch's allocator gave out, what it reserved, or all
     of the device's (nvidia-smi)."""
-    if _RESERVED.search(row["source"]):
+    said = f"{row['source']} {row.get('note', '')}"
+    if _RESERVED.search(said):
         return memory.reserved_bytes
-    allocated = _ALLOCATED.search(row["source"]) or "memory: max allocated" in row.get("note", "")
-    return memory.allocated_bytes if allocated else memory.total_bytes
+    return memory.allocated_bytes if _ALLOCATED.search(said) else memory.total_bytes
 
 
 def fullest_bytes(row: Mapping[str, str], stages: Sequence[StageMemory]) -> float:

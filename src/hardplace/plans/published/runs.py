@@ -101,8 +101,11 @@ def _memory_gib(name: str) -> float:
 
 
 def _is_open(column: str, plan: Plan) -> bool:
-    """Return whether a blank cell leaves something open: virtual stages only in a pipeline of Megatron Core."""
-    return column != "vpp" or (plan.pipeline > 1 and plan.software == "megatron-core")
+    """Return whether a blank cell leaves something open: virtual stages only in a pipeline of Megatron Core,
+    micro-batches not in a pipeline of torchtitan, which has a default."""
+    if column == "vpp":
+        return plan.pipeline > 1 and plan.software == "megatron-core"
+    return column != "micro_batch" or plan.pipeline == 1 or plan.software != "torchtitan"
 
 
 def _contradictions(row: Mapping[str, str], plan: Plan, shape: DecoderShape) -> Iterator[str]:
@@ -150,9 +153,9 @@ def _plan(row: Mapping[str, str]) -> Plan:
     usual = next((zero for pattern, zero in _SHARDS if pattern.search(says)), 0 if old else 1)
     zero, shard = _zero(row["zero_stage/fsdp"].strip(), usual, data * context, slices_of(row))
     if zero == 3 and row["zero_stage/fsdp"].startswith("FSDP") and some_in(row, "pp") > 1:
-        zero = (
-            2  # FSDP2 keeps what it gathered in a pipeline (reshard_after_forward: torchtitan's, AutoModel's default)
-        )
+        # In torch's pipelines FSDP2 keeps what it gathered (reshard_after_forward: torchtitan's, AutoModel's default)
+        # and reduces whole gradients after the last micro-batch (pipelining/stage.py, set_requires_gradient_sync).
+        zero = 1
     recompute = row["recompute"].strip()
     some = _SOME_LAYERS.match(recompute)
     kind = _kind(recompute)
@@ -176,7 +179,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         expert=whole_in(row, "ep", 1),
         zero=zero,
         shard=shard,
-        micro_batch=_micro_batch(row, tensor * context),
+        micro_batch=_micro_batch(row, tensor * context, data),
         recompute=kind,
         recompute_layers=int(some[1]) if some else 0,
         precision=_format(row["precision"]) or Format.BF16,
@@ -188,9 +191,12 @@ def _plan(row: Mapping[str, str]) -> Plan:
     )
 
 
-def _micro_batch(row: Mapping[str, str], group: int) -> int:
+def _micro_batch(row: Mapping[str, str], group: int, data: int) -> int:
     """Return a row's samples of a pass on the ranks of a tensor- and context-parallel group: MaxText's batch is of a
-    device, and may be a part of a sequence."""
+    device, and may be a part of a sequence; torchtitan's pipelines have as many micro-batches as stages unless told
+    (pipeline_parallel_microbatches)."""
+    if not row["micro_batch"].strip() and some_in(row, "pp", 1) > 1 and software_of(row) == "torchtitan":
+        return max(1, whole_in(row, "global_batch") // data // some_in(row, "pp", 1))
     if not _OF_A_DEVICE.search(row["source"]):
         return some_in(row, "micro_batch", 1)
     each = float(row["micro_batch"].strip() or 1.0 / group) * group

@@ -67,6 +67,12 @@ _HOSTED = re.compile(
     r"offload(?:ed|ing|s)? (?:the )?optimizer|^[123] \(offload\)",
     re.IGNORECASE,
 )
+# PyTorch's scaled_dot_product_attention took FA2 before cuDNN on Hopper, until the releases that follow 2.8 (August
+# 2025; aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_prefer_cudnn_attention: asked for at first, since
+# then unless TORCH_CUDNN_SDPA_PREFERRED=0); the year is judged. torchtitan compiles its loss since 2025.
+_SDPA = ("fsdp-compiled", "torchtitan")
+_FA2_UNTIL, _EAGER_LOSS_UNTIL, _HOPPER = 2025, 2024, ("H100", "H200", "H800", "GH200")
+_YEAR = re.compile(r"(?<![0-9a-f])(20[12]\d)(?:[01]\d)?(?![0-9a-f])")
 _COLUMNS = {"tp_overlap": "tensor_overlap", "ep_overlap": "expert_overlap", "dp_overlap": "overlap"}
 _YES = {"1": True, "0": False, "true": True, "false": False, "on": True, "off": False, "yes": True, "no": False}
 
@@ -94,6 +100,14 @@ def _named(text: str, flags: re.RegexFlag = re.NOFLAG) -> str:
     return next((name for pattern, name in _SOFTWARE if re.search(pattern.pattern, text, pattern.flags | flags)), "")
 
 
+def year_of(row: Mapping[str, str]) -> int:
+    """Return the year that a row's column or the path of its source says; 0: neither does."""
+    if text := row.get("year", "").strip():
+        return int(float(text))
+    said = _YEAR.search(row["source"].partition(" ")[2])
+    return int(said[1]) if said else 0
+
+
 def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a plan that say how a row was run, as far as its columns, its note or its recipe do."""
     text = " ".join(row.get(name, "") for name in ("note", "source"))
@@ -101,8 +115,11 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     if "llm-foundry" in row["source"]:
         # scripts/train/benchmarking/submit_benchmarks.py, attn_impl; loss_fn fused_crossentropy
         found |= {"backend": "triton", "fused_loss": True}
-    if found["software"] == "torchtitan" and row["device"] == "H100-96GB":
-        found |= {"fused_loss": False, "backend": "default"}  # of 2024: loss not compiled, torch's attention FA2
+    year = year_of(row)
+    if found["software"] in _SDPA and 0 < year <= _FA2_UNTIL and row["device"].startswith(_HOPPER):
+        found["backend"] = "default"
+    if found["software"] == "torchtitan" and 0 < year <= _EAGER_LOSS_UNTIL:
+        found["fused_loss"] = False
     if "Megatron-Bridge" in row["source"]:
         found["fused_loss"] = True  # cross_entropy_fusion_impl te
     if "Megatron-Bridge" in row["source"] and released(row):
