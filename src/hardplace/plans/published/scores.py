@@ -135,7 +135,7 @@ def settled(run: PublishedRun, known: Pricers | None = None) -> PublishedRun:
 
     Of the micro-batches 1, 2, 4, ... that divide the batch, of the numbers of virtual stages that divide a stage's
     layers, and of the software's usual ways to recompute, the fastest that fits. Recompute is tried only where
-    nothing fits without it; where nothing fits at all, there is none.
+    nothing fits without it; where nothing fits at all, it is what lacks least memory: the run ran.
     """
     each = run.plan.global_batch // run.plan.data
     sizes = [size for size in MICRO_BATCHES if each % size == 0] if "micro_batch" in run.open else []
@@ -149,19 +149,20 @@ def settled(run: PublishedRun, known: Pricers | None = None) -> PublishedRun:
     if not run.open:
         return run
     tried = _tried(run, plans, known)
-    if "recompute" in run.open and all(short for short, _, _ in tried):
+    if "recompute" in run.open and all(lacking for lacking, _, _ in tried):
         tried += _tried(run, [again for plan in plans for again in _recomputed(plan)], known)
     return min(tried, key=lambda item: item[:2])[2] if tried else run
 
 
-def _tried(run: PublishedRun, plans: Sequence[Plan], known: Pricers | None) -> list[tuple[bool, float, PublishedRun]]:
-    """Return, of the plans that are none by themselves wrong, whether each is short of memory, its seconds, the run."""
+def _tried(run: PublishedRun, plans: Sequence[Plan], known: Pricers | None) -> list[tuple[float, float, PublishedRun]]:
+    """Return, of the plans that are none by themselves wrong, the bytes that each lacks, its seconds, the run."""
     found = []
     for plan in plans:
         if next(problems(plan), None) is None:
             one = replace(run, plan=plan, open=())
             tried = estimate_plan(of_shape(one.shape, plan), plan, fleet_of_run(one, known))
-            found.append((not tried.fits, tried.step_s, one))
+            lacking = [used.total_bytes - room for used, room in zip(tried.memory, tried.memory_bytes, strict=True)]
+            found.append((max(0.0, *lacking), tried.step_s, one))
     return found
 
 
