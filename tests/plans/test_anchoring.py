@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardplace.api.anchored_plans import held_to
+from hardplace.api.anchored_plans import held_to, naming, planned
 from hardplace.api.measurements import anchored_steps
+from hardplace.api.plans import estimate
 from hardplace.errors import BadInput
 from hardplace.files import write
 from hardplace.hardware.catalogue import device
@@ -222,3 +223,14 @@ def test_a_file_that_was_changed_by_hand_is_refused_by_field(change, expected, t
     path.write_text(path.read_text()[:60])
     with pytest.raises(BadInput, match="expected JSON"):
         held_to(None, path)
+
+
+def test_what_is_wrong_is_said_of_the_file_that_it_is_from(tmp_path):
+    plan, mine = tmp_path / "plan.json", tmp_path / "mine.json"
+    write(plan, PlanFile(global_batch=64, data=8, model="llama2-7b", pipeline=1))
+    write(mine, Anchor(version=VERSION, device="b200-sxm", software="", runs=1, factors=(), half=0.1))
+    words = f"^{mine}: b200-sxm with no software named: expected h100-sxm"
+    with pytest.raises(BadInput, match=words), naming(plan, mine):
+        estimate("llama2-7b", planned(plan, None, mine), "h100-sxm")
+    with pytest.raises(BadInput, match=f"^{plan}: .*expert"), naming(plan, None):
+        estimate("llama2-7b", replace(planned(plan, "megatron-core", None), expert=8), "h100-sxm")

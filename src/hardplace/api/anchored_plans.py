@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,21 @@ def read_anchor(path: Path) -> Anchor:
     for problem in anchor_problems(anchor, FIGURES):
         raise BadInput(f"{path}: {problem}")
     return anchor
+
+
+@contextmanager
+def naming(plan: Path | None, calibrated: Path | None) -> Iterator[None]:
+    """Have what is wrong with a plan, or with its anchor, said of the file that it is from."""
+    try:
+        yield
+    except BadInput as problem:
+        said = str(problem)
+        _, anchors, what = said.partition("anchor: ")
+        if calibrated is not None and anchors and said.startswith(("anchor: ", "plan: anchor: ")):
+            raise BadInput(f"{calibrated}: {what}") from None
+        if plan is not None and said.startswith("plan: "):
+            raise BadInput(f"{plan}: {said.removeprefix('plan: ')}") from None
+        raise
 
 
 def held_to(software: str | None, calibrated: Path | None) -> dict[str, tuple[Any, ...]]:

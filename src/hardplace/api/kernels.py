@@ -129,7 +129,7 @@ def shapes(
         BadInput: For a model that is no decoder, and for arguments that are wrong.
     """
     asked = asked_of(locals())
-    from hardplace.api.anchored_plans import read_anchor
+    from hardplace.api.anchored_plans import naming, read_anchor
     from hardplace.shaping.rank import ranked
     from hardplace.shaping.sources import model_named, target
 
@@ -137,8 +137,10 @@ def shapes(
     if calibrated is not None:
         where = replace(where, anchor=read_anchor(Path(calibrated)))
     query = query_of(within, names_of(freeze), ranges or {}, top)
-    priced = [target(name, where) for name in dict.fromkeys(names_of(device))]
-    return replace(ranked(model_named(str(model), sequence), priced, where, query), question=asked)
+    with naming(None, Path(calibrated) if calibrated is not None else None):
+        priced = [target(name, where) for name in dict.fromkeys(names_of(device))]
+        found = ranked(model_named(str(model), sequence), priced, where, query)
+    return replace(found, question=asked)
 
 
 def _conditions(

@@ -71,7 +71,7 @@ def estimate(
             raise BadInput("estimate: --plan: expected neither --operators nor --on with it")
         if micro_batch > 1 or tensor_parallel > 1 or dtype != "bf16":
             raise BadInput("estimate: --plan: has its own; expected no --micro-batch, --tensor-parallel, --dtype")
-        from hardplace.api.anchored_plans import planned
+        from hardplace.api.anchored_plans import naming, planned
         from hardplace.api.step_traces import step_trace_of
         from hardplace.exports.planned import planned_of
         from hardplace.files import write_bytes, write_text
@@ -79,7 +79,8 @@ def estimate(
         from hardplace.report.plan import show_plan
 
         folders.check_writable(out)
-        cost = api.estimate(model, planned(plan, software, calibrated), devices, node=nodes)
+        with naming(plan, calibrated):
+            cost = api.estimate(model, planned(plan, software, calibrated), devices, node=nodes)
 
         def keep() -> None:
             folder = folders.folder_of(api.load(model).name, out)

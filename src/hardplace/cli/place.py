@@ -87,7 +87,7 @@ def place(
     reserve_bytes. --fix holds any of all these.
     """
     from hardplace import api
-    from hardplace.api.anchored_plans import merged
+    from hardplace.api.anchored_plans import merged, naming
     from hardplace.api.step_traces import planned_run, step_trace_of
     from hardplace.files import write, write_bytes, write_text
     from hardplace.plans.infeasible import PlanInfeasible
@@ -105,7 +105,7 @@ def place(
             batch=batch, node=node, fixed=held, gap=gap, seconds=limit_s, trainer=trainer, headroom=headroom,
         )  # fmt: skip
         return
-    with _watching() as watch:
+    with naming(None, calibrated), _watching() as watch:
         found = api.place(
             model, device, devices, batch=batch, node=node, fixed=held, top=top or 10, gap=gap, seconds=limit_s,
             trainer=trainer, headroom=headroom, watch=watch,

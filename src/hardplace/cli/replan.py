@@ -62,7 +62,7 @@ def replan(
     hardplace replan examples/gpt3-175b-4096.json --cluster slow-links.toml
     """
     from hardplace import api
-    from hardplace.api.anchored_plans import planned
+    from hardplace.api.anchored_plans import naming, planned
     from hardplace.files import write_text
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.report.replan import say_stuck, show_replanned
@@ -70,18 +70,19 @@ def replan(
     from hardplace.units import parse_quantity
 
     folders.check_writable(out)
-    found = api.replan(
-        planned(path, None, calibrated),
-        lost=lost,
-        devices=devices,
-        cluster=cluster,
-        horizon_s=_seconds("--horizon", horizon),
-        restart_s=_seconds("--restart", restart),
-        store_bytes_per_s=parse_quantity(store, "B/s", "--store"),
-        model=model,
-        device=device,
-        node=node,
-    )
+    with naming(path, calibrated):
+        found = api.replan(
+            planned(path, None, calibrated),
+            lost=lost,
+            devices=devices,
+            cluster=cluster,
+            horizon_s=_seconds("--horizon", horizon),
+            restart_s=_seconds("--restart", restart),
+            store_bytes_per_s=parse_quantity(store, "B/s", "--store"),
+            model=model,
+            device=device,
+            node=node,
+        )
     if isinstance(found, PlanInfeasible):
         say_json(found.envelope()) if as_json else say_stuck(found)
         sys.exit(INFEASIBLE)

@@ -118,7 +118,7 @@ def test_a_cell_is_read_however_it_is_spelled(cells, fields):
         ({"zero": "sharded"}, "zero_stage/fsdp: 'sharded'"),
         ({"precision": "mixed"}, "precision mixed: no GEMM model"),
         ({"moe": MIXTURE + ";foo=3"}, "moe: foo: expected some of experts"),
-        ({"moe": MIXTURE + ";capacity_factor=1.25"}, "moe: capacity: 1.25: expected 1: experts padded beyond it"),
+        ({"moe": MIXTURE + ";capacity_factor=1.25"}, "moe: capacity: 1.25: expected 1 but with XLA"),
         ({"moe": "experts=8;topk=9;expert_ffn=64"}, "moe: topk: 9: expected at most the 8 experts"),
         ({"kv_heads": "7"}, "kv_heads: 7: expected a divisor of the 32 heads"),
         ({"intra_bw": "PCIe Gen4 x16"}, "intra_bw: PCIe Gen4 x16: expected NVLink"),
@@ -171,6 +171,13 @@ def test_a_mixture_is_told_as_it_is_read():
     for moe in kinds - {""}:
         row = own(moe=moe, ffn="18432")
         assert shape_of_row(row | {"moe": mixture_told(shape_of_row(row))}) == shape_of_row(row)
+
+
+def test_a_capacity_is_the_cells_or_the_notes():
+    row = own(moe=MIXTURE + ";capacity=1.25", software="MaxText")
+    assert shape_of_row(row).experts.capacity == 1.25
+    assert shape_of_row(row | {"moe": mixture_told(shape_of_row(row))}) == shape_of_row(row)
+    assert shape_of_row(own(moe=MIXTURE + ";capacity=1")).experts.capacity == 0.0  # as many rows as tokens
 
 
 def test_spelling_a_row_again_changes_nothing():

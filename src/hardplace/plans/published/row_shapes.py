@@ -86,8 +86,6 @@ def mixture_of(row: Mapping[str, str]) -> dict[str, str]:
 
 def _experts(row: Mapping[str, str], found: Mapping[str, str]) -> Experts:
     moe = row["moe"]
-    if found.get("capacity", "1") not in ("1", "1.0"):
-        raise NotModelled(f"moe: capacity: {found['capacity']}: expected 1: experts padded beyond it are not priced")
     numbers = {name: _whole(moe, found.get(name, "0")) for name in _MIXTURE if name != "capacity"}
     if not numbers["expert_ffn"] and not numbers["first_dense_layers"]:
         numbers["expert_ffn"] = whole_in(row, "ffn", 0)  # of a mixture in every layer, as Mixtral's configurations say
@@ -101,14 +99,21 @@ def _experts(row: Mapping[str, str], found: Mapping[str, str]) -> Experts:
         ffn=numbers["expert_ffn"],
         shared_ffn=numbers["shared_ffn"],
         dense_layers=numbers["first_dense_layers"],
-        capacity=_capacity(row),
+        capacity=_capacity(row, found.get("capacity", "")),
     )
 
 
-def _capacity(row: Mapping[str, str]) -> float:
-    """Return the rows that MaxText gives an expert where it drops tokens (capacity_factor); 0: none are dropped."""
-    said = _CAPACITY.search(row.get("note", ""))
-    return float(said[1]) if said and software_of(row) in ("xla", ON_ARRAYS) else 0.0
+def _capacity(row: Mapping[str, str], cell: str) -> float:
+    """Return the rows that MaxText gives an expert where it drops tokens (capacity_factor), as its cell or its note
+    says; 0: none are dropped, or, of other software, as many rows as tokens on average."""
+    said = _CAPACITY.fullmatch(f"capacity_factor={cell}") if cell else _CAPACITY.search(row.get("note", ""))
+    if cell and said is None:
+        raise NotModelled(f"moe: capacity: {cell}: expected a number")
+    if said and software_of(row) in ("xla", ON_ARRAYS):
+        return float(said[1])
+    if cell and float(cell) != 1.0:
+        raise NotModelled(f"moe: capacity: {cell}: expected 1 but with XLA: experts padded beyond it are not priced")
+    return 0.0
 
 
 def _whole(moe: str, text: str) -> int:
@@ -126,6 +131,7 @@ def mixture_told(shape: DecoderShape) -> str:
         sizes |= {"shared_ffn": experts.shared_ffn, "first_dense_layers": experts.dense_layers}
     sizes |= {"mtp": shape.predicted, "swa_window": shape.window}
     parts = [f"{name}={value}" for name, value in sizes.items() if value]
+    parts += [f"capacity={experts.capacity:g}"] if experts is not None and experts.capacity else []
     if latent is not None:
         parts.append("mla:" + ",".join(f"{name}={getattr(latent, field)}" for field, name in _LATENT.items()))
     return ";".join(parts) + (",every_2" if shape.window and shape.window_every == 2 else "")
