@@ -33,12 +33,13 @@ FLAGS = (
 )  # fmt: skip
 EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 1'> שלום {{ 7 * 7 }} " + "x" * 60
 PAGES = ("place", "search", "operators", "shape", "audit", "chip", "workload", "schedule", "split", "describe",
-         "estimate", "replan")  # fmt: skip
+         "estimate", "replan", "runs")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of each verb; of those that take a Workload, under a name with markup."""
+    from hardplace.api.measurements import scored_runs
     from hardplace.report import (
         audit,
         chip,
@@ -52,6 +53,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         schedule,
         shape,
         split,
+        validation_page,
         workload,
     )
     from hardplace.workload.sharding.degrees import rank_layers
@@ -80,6 +82,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "split": split.page(hp.split(ROOT / "examples/split/inception-block.json", ("cpu", "gpu"), seconds=1.0)),
         "estimate": estimated_page.page(replace(costs, title=f"{EVIL} on 16 devices")),
         "replan": replan_page.page(went),
+        "runs": validation_page.page(
+            scored_runs(ROOT / "validation/training/torchtitan.csv"), EVIL, "hardplace validate"
+        ),
         "describe": described.page(hp.describe("systolic", layers=("product:64,64,64",))),
     }
     assert set(texts) == set(PAGES)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hardplace.cli import options
+from hardplace.cli import folders, options
 from hardplace.cli.app import app
-from hardplace.cli.printing import say_json
+from hardplace.cli.printing import say_json, say_written
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,7 +26,11 @@ _RUNS = (
     click.option("--split", type=click.Choice(["test", "calibration", "all"]), default="all", show_default=True),
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a row."),
     click.option("--markdown", is_flag=True, help="Print the tables as docs/validation.md has them."),
-)
+    click.option(
+        "--page", "page_path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+        help="Write a page: predicted against measured, by source, and every run.",
+    ),
+)  # fmt: skip
 
 
 def _of_runs(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,31 +43,40 @@ def _of_runs(command: Callable[..., Any]) -> Callable[..., Any]:
 @app.group(invoke_without_command=True)
 @_of_runs
 @click.pass_context
-def validate(context: click.Context, data: Path | None, split: str, as_json: bool, markdown: bool) -> None:
+def validate(
+    context: click.Context, data: Path | None, split: str, as_json: bool, markdown: bool, page_path: Path | None
+) -> None:
     """Compare the models with measurements; without a command: published training runs (`validate training`)."""
     if context.invoked_subcommand is None:
-        _runs(data, split, as_json=as_json, markdown=markdown)
-    elif data is not None or split != "all" or as_json or markdown:
+        _runs(data, split, page_path, as_json=as_json, markdown=markdown)
+    elif data is not None or split != "all" or as_json or markdown or page_path is not None:
         raise BadInput(f"validate: expected options after {context.invoked_subcommand}, not before it")
 
 
 @validate.command()
 @_of_runs
-def training(data: Path | None, split: str, as_json: bool, markdown: bool) -> None:
+def training(data: Path | None, split: str, as_json: bool, markdown: bool, page_path: Path | None) -> None:
     """Predict the step times of published training runs and print the errors by source.
 
     Rows of grade C, with a flag, without a measured time or not modelled do not count in the summaries; every row of
     the data has its line with --json. Efficiencies are fitted on the calibration split only.
     """
-    _runs(data, split, as_json=as_json, markdown=markdown)
+    _runs(data, split, page_path, as_json=as_json, markdown=markdown)
 
 
-def _runs(data: Path | None, split: str, *, as_json: bool, markdown: bool) -> None:
-    from hardplace.api.measurements import scored_runs
+def _runs(data: Path | None, split: str, page_path: Path | None, *, as_json: bool, markdown: bool) -> None:
+    from hardplace.api.measurements import PUBLISHED, scored_runs
+    from hardplace.files import write_text
     from hardplace.report.validation import run_records, show_runs
 
     found = scored_runs(data, split)
     say_json(run_records(found)) if as_json else show_runs(found, markdown=markdown)
+    if page_path is not None:
+        from hardplace.report.validation_page import page
+
+        write_text(page_path, page(found, f"the runs of {(data or PUBLISHED).name}", folders.command()))
+        if not as_json:
+            say_written(f"{page_path} (open it in a browser)")
 
 
 @validate.command()

@@ -74,32 +74,35 @@ def show_runs(rows: Sequence[RunScore], *, markdown: bool) -> None:
         part = [one for one in rows if one.split == name]
         _print(f"Step times, {name} split", part, markdown=markdown)
         _print(f"Memory of the fullest stage, {name} split", part, memory=True, markdown=markdown)
-    if not markdown:
-        _coverage(rows)
+    if not markdown and (cells := coverage_rows(rows)):
+        heading = ("80 % interval of", "width", "rows", "sources", "inside", "inside, sources left out of the fit")
+        _table("Intervals", heading, cells, markdown=False)
     _reasons(rows, markdown=markdown)
 
 
-def _print(title: str, rows: Sequence[RunScore], *, memory: bool = False, markdown: bool) -> None:
+def summary_rows(rows: Sequence[RunScore], *, memory: bool = False) -> list[tuple[str, ...]]:
+    """Return the table of errors by source, then of all rows and of the sources' means; [] where nothing counts."""
     found = by_source(rows, memory=memory)
-    heading = ("source", "rows", "mean", "median", "worst", "which", "bias", "rank correlation")
     cells = [_cells(one) for one in found]
     if len(found) > 2:
         mean = sum(one.mean for one in found[:-1]) / (len(found) - 1)
         cells.append(("mean of the sources' means", "", f"{mean:.1%}", "", "", "", "", ""))
-    if cells:
+    return cells
+
+
+def _print(title: str, rows: Sequence[RunScore], *, memory: bool = False, markdown: bool) -> None:
+    heading = ("source", "rows", "mean", "median", "worst", "which", "bias", "rank correlation")
+    if cells := summary_rows(rows, memory=memory):
         _table(title, heading, cells, markdown=markdown)
 
 
-def _coverage(rows: Sequence[RunScore]) -> None:
-    """Print how many measured steps and memories lie in their 80 % intervals, by class, beside what was measured of
-    whole sources that no fit has seen."""
+def coverage_rows(rows: Sequence[RunScore]) -> list[tuple[str, ...]]:
+    """Return how many measured steps and memories lie in their 80 % intervals, by class, beside what was measured of
+    whole sources that no fit has seen; [] where nothing counts."""
     sound = [one for one in rows if one.sound and one.interval is not None]
     steps = [(one, one.interval.kind, one.inside) for one in sound if one.interval]
     memories = [(one, one.interval.memory_kind, one.memory_inside) for one in sound if one.interval]
-    cells = [*_inside("step", steps, spreads().step), *_inside("memory", memories, spreads().memory)]
-    if cells:
-        heading = ("80 % interval of", "width", "rows", "sources", "inside", "inside, sources left out of the fit")
-        _table("Intervals", heading, cells, markdown=False)
+    return [*_inside("step", steps, spreads().step), *_inside("memory", memories, spreads().memory)]
 
 
 def _inside(

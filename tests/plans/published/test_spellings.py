@@ -208,3 +208,30 @@ def test_each_row_says_its_interval_and_as_what_it_was_read(tmp_path):
     path.write_text(path.read_text().replace("seq,", "seq,seq,", 1))
     done = CliRunner().invoke(app, ["validate", "--data", str(path)])
     assert isinstance(done.exception, BadInput)
+
+
+def test_the_page_has_every_run_by_source_with_its_interval(tmp_path):
+    path, page = tmp_path / "runs.csv", tmp_path / "runs.html"
+    rows = [
+        own(id="one", source="github.com/a/first@1"),
+        own(id="two", source="b", target_iter_s="14"),
+        own(id="odd", recompute="partial"),
+    ]
+    with path.open("w") as target:
+        writer = csv.DictWriter(target, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--page", str(page)])
+    assert done.exit_code == 0, done.output
+    text = page.read_text()
+    for words in (
+        "a/first</text>",
+        ">b</text>",
+        "one, 80 %: ",
+        "not modelled: recompute",
+        "the runs of runs.csv",
+        "table.csv",
+    ):
+        assert words in text
+    done = CliRunner().invoke(app, ["validate", "--data", str(path), "--page", str(page), "training"])
+    assert "expected options after training" in str(done.exception)
