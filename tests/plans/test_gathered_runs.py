@@ -12,6 +12,7 @@ from hardplace.errors import BadInput
 from hardplace.plans.memory import StageMemory
 from hardplace.plans.published.rows import as_counted, rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
+from hardplace.plans.published.scores import score
 
 FOLDER = Path(__file__).parents[2] / "validation/training"
 GATHERED = sorted(FOLDER.glob("gathered-*.csv"))
@@ -151,3 +152,12 @@ def test_a_year_is_a_whole_number(tmp_path):
     path.write_text((FOLDER / "gathered-open.csv").read_text().replace(",2023\n", ",last\n", 1))
     with pytest.raises(BadInput, match="line 2: year: 'last': expected a whole number"):
         rows(path)
+
+
+def test_a_fused_loss_is_read_from_the_note(frameworks):
+    """TinyLlama's 16K tokens a GPU fit 40 GB only because its cross entropy keeps no fp32 logits."""
+    row = frameworks["tinyllama-001"]
+    assert run_of(row).plan.fused_loss is True
+    assert run_of(row | {"note": "flash attention 2"}).plan.fused_loss is None
+    assert score(row).fits
+    assert not score(row | {"note": "flash attention 2"}).fits

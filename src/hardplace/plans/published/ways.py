@@ -60,6 +60,7 @@ _SAYS: tuple[tuple[str, re.Pattern[str], object], ...] = (
     ("graphs", re.compile(r"CUDA graph of the layer stack|full[- ]iteration graph", re.IGNORECASE), Graphs.FULL),
     ("graphs", re.compile(r"partial CUDA graphs|CUDA graphs|\bgraphs\b", re.IGNORECASE), Graphs.PARTIAL),
     ("tensor_overlap", re.compile(r"overlap of TP[^;]* disabled|no TP overlap", re.IGNORECASE), False),
+    ("fused_loss", re.compile(r"fused[^;]*cross[- ]entropy", re.IGNORECASE), True),
 )
 # Optimizer states in host memory (DeepSpeed's ZeRO-Offload).
 _HOSTED = re.compile(
