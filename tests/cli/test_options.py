@@ -1,7 +1,10 @@
 """Options that several verbs take: what is given as NAME=VALUE."""
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from hardplace.cli import options
 from hardplace.cli.options import by_name
 from hardplace.errors import BadInput
 
@@ -24,3 +27,14 @@ def test_what_is_no_name_with_a_value_is_refused(texts, said):
     with pytest.raises(BadInput) as problem:
         by_name("limit", texts, "tdp=400W")
     assert str(problem.value) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("5%", 0.05), ("0.05", 0.05), (" 12.5 %", 0.125), ("100%", None), ("five%", None), ("nan%", None)],
+)
+def test_a_share_is_a_number_or_in_percent(text, expected):
+    seen = []
+    command = click.Command("asked", params=[], callback=lambda headroom: seen.append(headroom))
+    done = CliRunner().invoke(options.headroom(command), ["--headroom", text])
+    assert (done.exit_code, seen) == ((0, [pytest.approx(expected)]) if expected else (2, []))

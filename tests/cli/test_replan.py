@@ -28,6 +28,13 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "plan.json")
 
 
+def test_a_new_plan_says_how_sure_it_is(path: str, tmp_path: Path) -> None:
+    done = replan(path, "--lost", "3", "--out", str(tmp_path))
+    assert "80 %: step" in done.out
+    assert "tie" in done.out
+    assert "80 % interval" in (tmp_path / "replan.html").read_text()
+
+
 def test_a_lost_device(path: str) -> None:
     done = replan(path, "--lost", "3", "--horizon", "2h")
     assert done.code == 0, done.err

@@ -53,6 +53,20 @@ class _Finite(click.FloatRange):
         return number
 
 
+class _Share(_Finite):
+    """A share from 0 to below 1, as a number or in percent: 0.05 or 5%."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the share; fails for a text that is none."""
+        if not isinstance(value, str) or not value.strip().endswith("%"):
+            return super().convert(value, param, ctx)
+        try:
+            share = float(value.strip()[:-1]) / 100.0
+        except ValueError:
+            self.fail(f"{value!r} is no share such as 0.05 or 5%.", param, ctx)
+        return super().convert(share, param, ctx)
+
+
 def seconds(text: str, default: float | None = None) -> Option:
     """Return the option of a time limit, whose text says of what."""
     kind = _Finite(min=0, min_open=True)
@@ -61,7 +75,7 @@ def seconds(text: str, default: float | None = None) -> Option:
 
 def gap(text: str, default: float) -> Option:
     """Return the option of the gap at which a verb stops, as a share."""
-    kind = _Finite(min=0, max=1, max_open=True)
+    kind = _Share(min=0, max=1, max_open=True)
     return click.option("--gap", type=kind, default=default, show_default=True, help=text)
 
 
@@ -174,7 +188,7 @@ calibrated = click.option(
 )
 headroom = click.option(
     "--headroom",
-    type=_Finite(min=0, max=1, max_open=True),
+    type=_Share(min=0, max=1, max_open=True),
     default=0.05,
     show_default=True,
     help="Share of each device's memory to keep free.",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.table import Table
 
 from hardplace.plans.infeasible import PlanInfeasible
+from hardplace.plans.intervals import spreads
 from hardplace.plans.plan import Plan
 from hardplace.plans.replanning.replan import ReplanOption, ReplanResult
 from hardplace.report import text as words
 from hardplace.report.console import screen
-from hardplace.report.plan import recompute_words, tensor_words, zero_words
-from hardplace.units import format_quantity
+from hardplace.report.plan import recompute_words, surety, tensor_words, zero_words
+from hardplace.units import format_quantity, percent
 
 HEADS = (
     "plan", "samples/s", "over the horizon", "step, s", "tensor", "pipe", "virtual", "data", "ctx", "exp", "ZeRO",
@@ -24,6 +27,7 @@ def show_replanned(found: ReplanResult) -> None:
     best = found.options[0]
     console.print(found.title)
     console.print(f"best: {best_words(best)}")
+    console.print(f"      {surety(best.estimate)}; {alike(found)}")
     console.print(f"{searched(found)}\n")
     table = Table(*HEADS, box=None)
     for number, one in enumerate(found.options, 1):
@@ -36,6 +40,15 @@ def show_replanned(found: ReplanResult) -> None:
         console.print(f"       {line}")
     for note in notes(found):
         console.print(f"note: {note}")
+
+
+def alike(found: ReplanResult) -> str:
+    """Return which of the plans the model cannot rank: as near as two runs of one system are told apart."""
+    near = math.exp(spreads().pairs)
+    rates = [one.samples_per_s for one in found.options]
+    count = sum(rate * near >= rates[0] for rate in rates)
+    apart = percent(near - 1.0, 0)
+    return f"plans 1 to {count} are a tie: nearer than {apart}" if count > 1 else f"no tie: {apart} apart or more"
 
 
 def notes(found: ReplanResult) -> tuple[str, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from hardplace.plans.replanning.replan import ReplanResult
 from hardplace.report import style
 from hardplace.report.charts import Chart, ChartAxis, Level, Mark, Panel, Series, Symbol
+from hardplace.report.plan import surety
 from hardplace.report.rendering import rendered
-from hardplace.report.replan import HEADS, best_words, moves_lines, notes, replan_row, searched
+from hardplace.report.replan import HEADS, alike, best_words, moves_lines, notes, replan_row, searched
 from hardplace.report.reproduce import reproduction
+from hardplace.report.surety_chart import surety_chart
 from hardplace.units import format_quantity
 
 
@@ -20,6 +22,8 @@ def page(found: ReplanResult, command: str = "") -> str:
         found=found,
         best=best,
         answer=best_words(best),
+        surety=f"{surety(best.estimate)}; {alike(found)}",
+        sure=surety_chart([one.estimate for one in found.options]),
         certificate="" if proof is None else str(proof),
         searched=searched(found),
         heads=HEADS,
