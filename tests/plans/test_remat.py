@@ -85,3 +85,22 @@ def test_a_capacity_is_read_where_maxtext_drops_tokens():
     said = row_of("v6e-017")
     assert run_of(said).shape.experts.capacity == 1.25
     assert run_of(said | {"note": "capacity_factor=-1"}).shape.experts.capacity == 0.0
+
+
+@pytest.mark.parametrize(
+    ("axes", "shard"),
+    [
+        ("ici_fsdp_parallelism=-1", 0),
+        ("ici_fsdp_parallelism=1,ici_fsdp_transpose_parallelism=-1", 0),
+        ("ici_data_parallelism=8,ici_fsdp_parallelism=64", 32),
+        ("ici_data_parallelism=-1,ici_fsdp_parallelism=16,ici_fsdp_transpose_parallelism=4", 64),
+    ],
+)
+def test_the_mesh_in_a_note_says_what_weights_are_sharded_over(axes, shard):
+    plan = run_of(row_of("tpu7x-011", note=axes, **{"zero_stage/fsdp": "see note"})).plan
+    assert (plan.zero, plan.shard) == (3, shard)
+
+
+def test_a_note_without_a_mesh_is_no_plan():
+    with pytest.raises(NotModelled, match="zero_stage/fsdp: 'see note'"):
+        run_of(row_of("tpu7x-011", note="a mesh", **{"zero_stage/fsdp": "see note"}))

@@ -1,4 +1,5 @@
-"""What MaxText's remat_policy keeps of a layer, and so which modules a published run computes again.
+"""What MaxText's arguments in a run's note say: what remat_policy keeps of a layer, and so which modules run again, and
+over which axes of the mesh weights are sharded.
 
 MaxText names a layer's tensors; a policy keeps some on the device or in host memory, `custom` the ones that the run
 lists (docs/guides/optimization/benchmark_and_performance.md of AI-Hypercomputer/maxtext@018116f, Apache-2.0; its
@@ -7,6 +8,7 @@ policies' names say what they save). The layer's input is always there. docs/mod
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -29,6 +31,7 @@ _KNOWN = (
     ("with_no_batch_dim", MINIMAL),
     ("minimal", MINIMAL),
 )
+_AXIS = re.compile(r"\bici_(\w+)_parallelism=(-?\d+)")  # -1: what the other axes leave
 _POLICY = re.compile(r"remat[_ ]policy[ =]*(\w+)")
 _PLACED = re.compile(r"\b(\w+)=(?:device|offload)\b")
 _LISTED = re.compile(r"keep/offload ([\w+]+)")
@@ -66,3 +69,16 @@ def _without(kept: frozenset[str]) -> tuple[str, ...]:
 def inputs_offloaded(row: Mapping[str, str]) -> bool:
     """Return whether a row's layers wait in host memory with what else they keep."""
     return "layer input offloaded" in row["recompute"] or "decoder_layer_input=offload" in row.get("note", "")
+
+
+def sharding_of_mesh(row: Mapping[str, str], replicas: int) -> tuple[int, int] | None:
+    """Return ZeRO's stage and the replicas that it shards over by the mesh in a row's note; None: it names no axis of
+    FSDP. A device of the mesh may be a part of a chip, so sizes are taken over one another."""
+    axes = {name: int(size) for name, size in _AXIS.findall(row.get("note", ""))}
+    sizes = [axes[name] for name in ("fsdp", "fsdp_transpose") if name in axes]
+    if not sizes or (max(map(abs, sizes)) == 1 and -1 not in sizes):
+        return None
+    data = axes.get("data", 1)
+    if data < 0:
+        data = max(1, replicas // math.prod(sizes))
+    return 3, replicas // data if data > 1 else 0

@@ -13,6 +13,7 @@ from hardplace.hardware.device import Node
 from hardplace.plans.plan import MODULES, Format, OptimizerKind, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.published.nodes import DEVICES, node_of_run, slices_of
+from hardplace.plans.published.remat import sharding_of_mesh
 from hardplace.plans.published.row_shapes import shape_of_row
 from hardplace.plans.published.rows import STATED, NotModelled, some_in, whole_in
 from hardplace.plans.published.spellings import canonical, device_spelled
@@ -151,7 +152,10 @@ def _plan(row: Mapping[str, str]) -> Plan:
     data = some_in(row, "dp", max(1, whole_in(row, "devices") // inside))
     says = f"{row['source']} {row.get('software', '')}"
     usual = next((zero for pattern, zero in _SHARDS if pattern.search(says)), 0 if old else 1)
-    zero, shard = _zero(row["zero_stage/fsdp"].strip(), usual, data * context, slices_of(row))
+    sharded, meshed = row["zero_stage/fsdp"].strip(), None
+    if sharded == "see note":
+        meshed = sharding_of_mesh(row, data * context)
+    zero, shard = meshed or _zero(sharded, usual, data * context, slices_of(row))
     if zero == 3 and row["zero_stage/fsdp"].startswith("FSDP") and some_in(row, "pp") > 1:
         # In torch's pipelines FSDP2 keeps what it gathered (reshard_after_forward: torchtitan's, AutoModel's default)
         # and reduces whole gradients after the last micro-batch (pipelining/stage.py, set_requires_gradient_sync).
