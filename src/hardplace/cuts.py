@@ -12,6 +12,7 @@ import numpy as np
 from hardplace.errors import BadInput
 from hardplace.ndtypes import Bools, Floats
 
+Cut = tuple[int, ...]  # a partition: the cut after each stage
 MOST_DOWNSETS = 2048  # pairs of them are held as dense matrices
 
 

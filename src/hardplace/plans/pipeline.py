@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from hardplace.ndtypes import Floats
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.simulate import Chunks, ends_of, program
 from hardplace.plans.simulate_line import line_ends_s
-from hardplace.plans.v_orders import v_turns
+from hardplace.plans.v_orders import VTurns, v_turns
 
 WARM = 8  # groups of `stages` micro-batches that are simulated; later ones follow at the last one's pace
 
@@ -85,17 +86,23 @@ def pipelined(
                 return line_ends_s(f, b, w, hop_s, count, apart=apart)
             return ends_of(program(stages, count, virtual, schedule), forward_s, back_s, weight_s, hop_s)[1]
 
-        groups, rest = divmod(micro_batches, stages)
-        ends_s = simulated(min(groups, WARM) * stages + rest if groups > WARM + 1 else micro_batches)
-        if groups > WARM + 1:
-            before_s = simulated((WARM - 1) * stages + rest)
-            more = groups - WARM
+        count = simulated_micro_batches(stages, micro_batches)
+        ends_s = simulated(count)
+        if count < micro_batches:
+            before_s = simulated(count - stages)
+            more = (micro_batches - count) // stages
             ends_s = [end + more * (end - early) for end, early in zip(ends_s, before_s, strict=True)]
             seconds = np.array([forward_s, backward_s, weight_s])[..., None]
             ends_s = at_least(np.array(ends_s)[:, None], seconds, np.array([hop_s]), micro_batches, schedule)[
                 :, 0
             ].tolist()
     return Pipelined(busy_s=busy_s, ends_s=tuple(ends_s), stage=slowest)
+
+
+def simulated_micro_batches(stages: int, micro_batches: int) -> int:
+    """Return how many of a replica's micro-batches are simulated: all up to 9 groups of `stages`, else those of 8."""
+    groups, rest = divmod(micro_batches, stages)
+    return WARM * stages + rest if groups > WARM + 1 else micro_batches
 
 
 def _sums(one: Chunks, other: Chunks) -> Chunks:
@@ -151,12 +158,16 @@ def least(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: Pipeline
         rest = (left[:, :, None] * forward).sum(axis=1) + micro_batches * (b + w)
         done = np.maximum(done, turn + above + rest)
     if schedule.folds:
-        whole = f.sum(axis=0) + b.sum(axis=0) + 2 * turn_hops(stages, virtual, schedule) * hop_s
+        rise, way_s = _before(forward[:, 1]) + hops, turn_hops(stages, virtual, schedule) * hop_s
+        late = np.empty_like(done)
         for stage, one in enumerate(v_turns(stages, micro_batches, schedule)):
-            loops, rest_b = loops_of(one.apart, micro_batches)
-            loop = whole - down[stage] - up[stage]
-            late = np.array(one.weights_left) @ weight[stage]
-            done[stage] = np.maximum(done[stage], down[stage] + loops * loop + rest_b * backward[stage, 0] + late)
+            ways = WaysInV(
+                f.sum(axis=0) + way_s, b.sum(axis=0) + way_s, down[stage], rise[stage], above[stage], up[stage]
+            )
+            late[stage] = np.array(one.weights_left) @ weight[stage]
+            looped = ways.looped_s(one, micro_batches, forward[stage, 1], backward[stage, 0])
+            done[stage] = np.maximum(done[stage], looped + late[stage])
+        return done, np.maximum(done.max(axis=0), (done - late + up).max(axis=0) + late[0])
     if apart:
         chain = down + micro_batches * (f + b) + up + weight[0, 0]
         return done, np.maximum(done.max(axis=0), chain.max(axis=0))
@@ -193,12 +204,50 @@ def turn_hops(stages: int, virtual: int, schedule: PipelineSchedule) -> int:
     return 2 * stages - 2 if schedule.folds else stages * virtual - 1
 
 
-def loops_of(apart: int, micro_batches: int) -> tuple[int, int]:
-    """Return how often one micro-batch after another goes from its forward pass through the first chunk of a stage to
-    its backward pass there, if every `apart`-th waits for that of the one before it, and how many come after the last
-    of these."""
-    before, rest = divmod(micro_batches - 1, apart)
-    return before + 1, rest
+class WaysInV(NamedTuple):
+    """Seconds of one micro-batch's ways in a V, hops with them, each a number of plans or stages.
+
+    Attributes:
+        forward: All forward passes.
+        backward: All backward passes.
+        down: Forward passes of the first chunks of the stages before one.
+        rise: Forward passes of their second chunks.
+        fall: Backward passes of their second chunks.
+        up: Backward passes of their first chunks.
+    """
+
+    forward: Floats | float
+    backward: Floats | float
+    down: Floats
+    rise: Floats
+    fall: Floats
+    up: Floats
+
+    def looped_s(self, turns: VTurns, micro_batches: int, forward_s: Floats, backward_s: Floats) -> Floats:
+        """Return when the stage's last backward pass ends, at least, since micro-batches wait for others to come back.
+
+        Of ways from the stage on and back to it (forward and backward, forward alone, backward alone) every n-th
+        micro-batch's begins after the end of that of the one before it; those after the last of these end theirs on the
+        stage one after another.
+
+        Args:
+            turns: What the stage's order says of these waits.
+            micro_batches: Micro-batches of one replica.
+            forward_s: Seconds of a forward pass of the stage's second chunk.
+            backward_s: Seconds of a backward pass of its first chunk.
+
+        Source: docs/model-placement.md, "Bounds".
+        """
+
+        def looped(apart: int, way: Floats, last: Floats) -> Floats:
+            before, rest = divmod(micro_batches - 1, apart)
+            return (before + 1) * way + rest * last
+
+        forward, backward = self.forward - self.down - self.rise, self.backward - self.fall - self.up
+        down = looped(turns.turns[0], forward, forward_s) + self.rise + self.backward - self.up
+        there = looped(turns.apart, self.forward + self.backward - self.down - self.up, backward_s)
+        back = self.forward + self.fall + looped(turns.turns[1], backward, backward_s)
+        return np.maximum(self.down + np.maximum(down, there), back)
 
 
 def forwards_left(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.ndtypes import Floats
-from hardplace.plans.pipeline import WARM, at_least
+from hardplace.plans.pipeline import at_least, simulated_micro_batches
 from hardplace.plans.plan import PipelineSchedule
 from hardplace.plans.waves import Waves, waves
 
@@ -91,8 +91,9 @@ def stages_done_s(seconds: Floats, hop_s: Floats, micro_batches: int, schedule: 
         seconds = np.stack([seconds[0], back, np.zeros_like(back)])
     if stages == 1:
         return np.asarray(micro_batches * seconds.sum(axis=(0, 2)))
-    groups, rest = divmod(micro_batches, stages)
-    if groups <= WARM + 1:
+    count = simulated_micro_batches(stages, micro_batches)
+    if count == micro_batches:
         return _done_s(seconds, hop_s, [micro_batches], schedule)[0]
-    done, early = _done_s(seconds, hop_s, [WARM * stages + rest, (WARM - 1) * stages + rest], schedule)
-    return at_least(done + (groups - WARM) * (done - early), seconds, hop_s, micro_batches, schedule)
+    done, early = _done_s(seconds, hop_s, [count, count - stages], schedule)
+    more = (micro_batches - count) // stages
+    return at_least(done + more * (done - early), seconds, hop_s, micro_batches, schedule)

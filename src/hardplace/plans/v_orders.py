@@ -29,12 +29,15 @@ class VTurns(NamedTuple):
         held: Chunks in flight, from their forward pass to their weight gradients, where they are most.
         apart: Micro-batches from one to the first whose forward pass through the first chunk comes after its backward
             pass there.
+        turns: The same of the way on from the stage alone, forward and backward: micro-batches from one to the first
+            whose first pass comes after its second one.
     """
 
     forwards_left: tuple[int, int]
     weights_left: tuple[int, int]
     held: tuple[tuple[int, int], ...]
     apart: int
+    turns: tuple[int, int]
 
 
 @lru_cache(maxsize=64)
@@ -242,12 +245,7 @@ def _turns_of(order: tuple[VItem, ...]) -> VTurns:
     backs = [place for place, (phase, _, _) in enumerate(order) if phase == BACKWARD]
     after, ended = order[backs[0] :], order[backs[-1] :]
     held, seen = [0, 0], set[tuple[int, int]]()
-    forwards, apart = 0, 1
-    for phase, index, chunk in order:
-        if chunk == 0 and phase == FORWARD:
-            forwards += 1
-        elif chunk == 0 and phase == BACKWARD:
-            apart = max(apart, forwards - index)
+    for phase, _, chunk in order:
         if phase != BACKWARD:
             held[chunk] += 1 if phase == FORWARD else -1
             seen.add((held[0], held[1]))
@@ -256,8 +254,20 @@ def _turns_of(order: tuple[VItem, ...]) -> VTurns:
         forwards_left=(_count(after, FORWARD, 0), _count(after, FORWARD, 1)),
         weights_left=(_count(ended, WEIGHT, 0), _count(ended, WEIGHT, 1)),
         held=tuple(sorted(most)),
-        apart=apart,
+        apart=_apart(order, (FORWARD, 0), (BACKWARD, 0)),
+        turns=(_apart(order, (FORWARD, 0), (FORWARD, 1)), _apart(order, (BACKWARD, 1), (BACKWARD, 0))),
     )
+
+
+def _apart(order: tuple[VItem, ...], first: tuple[int, int], second: tuple[int, int]) -> int:
+    """Return the micro-batches from one to the first whose first pass (phase, chunk) comes after its second one."""
+    begun, found = 0, 1
+    for phase, index, chunk in order:
+        if (phase, chunk) == first:
+            begun += 1
+        elif (phase, chunk) == second:
+            found = max(found, begun - index)
+    return found
 
 
 def _count(items: tuple[VItem, ...], phase: int, chunk: int) -> int:

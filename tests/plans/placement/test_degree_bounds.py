@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hardplace.cost.layers.work import LayerWork
 from hardplace.cuts import cuts_of
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import LayerChain
@@ -24,39 +23,12 @@ from hardplace.plans.placement.degree_bounds import (
 )
 from hardplace.plans.placement.hops import even_hops
 from hardplace.plans.placement.stage_bounds import PrefixBounds, around, last_passes, step_bounds
-from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages
+from hardplace.plans.placement.stages import LayerVariants, Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.simulate_many import stages_done_s
 from hardplace.workload.types import Recompute
 from oracles_plans import compositions
-
-NOTHING = LayerWork(
-    name="nothing",
-    forward=(),
-    again=(),
-    backward=(),
-    parameters=0,
-    expert_parameters=0,
-    saved_bytes=0.0,
-    working_bytes=0.0,
-    output_bytes=0.0,
-)
-
-
-def layers_of(seconds, work):
-    """Layers of (forward, backward, weight gradient) seconds a column."""
-    count = seconds.shape[1]
-    return LayerColumns(
-        work=work,
-        seconds=seconds,
-        compute_s=seconds[:2],
-        saved_bytes=np.zeros(count),
-        working_bytes=np.zeros(count),
-        brief_bytes=np.zeros(count),
-        late_bytes=np.zeros(count),
-        marks=np.zeros(count, dtype=np.int64),
-        shared_marks=np.zeros(0, dtype=np.int64),
-    )
+from plan_layers import NOTHING, layers_of
 
 
 def least_of_all_cuts(seconds, plan, hop_s):

@@ -14,7 +14,7 @@ import numpy as np
 from hardplace.ndtypes import Bools, Floats
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.memory import StageContents, passes_memory, weight_bytes
-from hardplace.plans.pipeline import forwards_left, in_flight, loops_of, turn_hops
+from hardplace.plans.pipeline import forwards_left, in_flight, turn_hops
 from hardplace.plans.placement.stages import LayerColumns
 from hardplace.plans.plan import PipelineSchedule, Plan
 from hardplace.plans.v_orders import v_turns
@@ -138,7 +138,7 @@ def least_step_s(least: DegreeBounds, plan: Plan, hop_s: float, *, any_schedule:
     # the first backward pass comes after the way down; then all others, and at least so many forward passes
     bound_s = max(bound_s, turn_s + stage_s(float(left.min()), times))
     if plan.schedule.folds:
-        loops, _ = loops_of(v_turns(stages, times, plan.schedule)[0].apart, times)
+        loops = (times - 1) // v_turns(stages, times, plan.schedule)[0].apart + 1
         whole_s = turn_s + float(least.apart.sum()) + turn_hops(stages, 2, plan.schedule) * hop_s
         return max(bound_s, loops * whole_s)
     layers = len(forward[inner])

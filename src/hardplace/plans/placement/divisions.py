@@ -11,7 +11,7 @@ import numpy as np
 
 from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.recorded import FusedLayer, LayerFusion
-from hardplace.cuts import Cuts, cuts_of
+from hardplace.cuts import Cut, Cuts, cuts_of
 from hardplace.errors import BadInput
 from hardplace.hardware.device import Node
 from hardplace.ndtypes import Bools, Floats
@@ -20,7 +20,8 @@ from hardplace.plans.dividing import rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
 from hardplace.plans.fleet import DevicePool, Fleet, PlanDevice, fleet_of, with_headroom
 from hardplace.plans.folding import folded
-from hardplace.plans.pipeline import chunk_turns
+from hardplace.plans.pipeline import chunk_turns, simulated_micro_batches
+from hardplace.plans.placement.critical_paths import StepPath
 from hardplace.plans.placement.degree_bounds import (
     DegreeBounds,
     DividedBytes,
@@ -34,7 +35,7 @@ from hardplace.plans.placement.degree_bounds import (
 )
 from hardplace.plans.placement.enumeration import orders, pipelines, rank_degrees, shards
 from hardplace.plans.placement.hops import Crossings, Hops, branching_hops, crossings_of, even_hops
-from hardplace.plans.placement.partitions import Cut, PlanPartitions
+from hardplace.plans.placement.partitions import PlanPartitions
 from hardplace.plans.placement.space import ModelDims, PlanSpace, shape_of
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
 from hardplace.plans.plan import INSIDE_OUT, Plan
@@ -105,6 +106,7 @@ class Divisions:
         self._memory: dict[tuple[object, ...], Floats] = {}
         self._crossings: dict[tuple[object, ...], Crossings] = {}
         self._simulated: dict[tuple[object, ...], dict[Cut, Floats]] = {}
+        self._paths: dict[tuple[object, ...], list[StepPath]] = {}
         self._folded: dict[LayerChain, LayerChain] = {}
 
     def each(self, plan: Plan) -> int:
@@ -337,5 +339,7 @@ class Divisions:
                 self._stages[key] = Stages(parts, plan.virtual, plan.recompute_layers, site)
             by_site[site.device] = self._stages[key]
         alike = (*by_site.values(), plan.pipeline, plan.kinds, plan.order, plan.schedule, plan.micro_batches)
-        simulated = self._simulated.setdefault(alike, {})
-        return PlanPartitions(plan, cell.fleet, by_site, cell.hops, self._ends_of(cell, plan), simulated, limit_s)
+        simulated, ends = self._simulated.setdefault(alike, {}), self._ends_of(cell, plan)
+        times = simulated_micro_batches(plan.pipeline, plan.micro_batches)
+        paths = self._paths.setdefault((plan.pipeline, times, plan.schedule), [])
+        return PlanPartitions(plan, cell.fleet, by_site, cell.hops, ends, simulated, paths, limit_s)

@@ -12,9 +12,11 @@ from itertools import islice
 
 import numpy as np
 
-from hardplace.cuts import Bottleneck, bottleneck
+from hardplace.cuts import Bottleneck, Cut, bottleneck
 from hardplace.ndtypes import Bools, Floats, Ints
 from hardplace.plans.fleet import Fleet
+from hardplace.plans.pipeline import simulated_micro_batches
+from hardplace.plans.placement.critical_paths import Effort, PathBounds, StepPath, critical_paths
 from hardplace.plans.placement.hops import Hops
 from hardplace.plans.placement.stage_bounds import LastPasses, PrefixBounds, around, last_passes, step_bounds
 from hardplace.plans.placement.stages import Stages
@@ -22,7 +24,6 @@ from hardplace.plans.plan import Plan
 from hardplace.plans.simulate_many import stages_done_s
 from hardplace.plans.timing import ties_s
 
-Cut = tuple[int, ...]  # the cut after each stage
 _Standing = tuple[Ints, LastPasses]  # stages that may stand at a place of the pipeline, by index, and their last passes
 _AT_ONCE = 256
 _ROUNDING = 1e-12  # by which a bound that is met may be above the step, whose sums are in another order
@@ -55,6 +56,7 @@ class PlanPartitions:
         hops: Seconds of a boundary tensor.
         ends: Ends of the step known for the same degrees and sharding; this adds to it.
         simulated: When the stages of cuts are done, known for the same layers and schedule; this adds to it.
+        paths: Critical paths known for as many stages and micro-batches of the same schedule; this adds to them.
         limit_s: What is not faster than this is of no interest.
     """
 
@@ -66,10 +68,11 @@ class PlanPartitions:
         hops: Hops,
         ends: dict[object, float],
         simulated: dict[Cut, Floats],
+        paths: list[StepPath],
         limit_s: float,
     ) -> None:
         self.plan, self.fleet, self._ends, self._by_site = plan, fleet, ends, by_site
-        self._simulated, self._hops = simulated, hops
+        self._simulated, self._hops, self._paths = simulated, hops, paths
         self.sites = fleet.of_stages(plan)
         self.chain = by_site[self.sites[0].device].parts.chain
         self._near = around([one.parts for one in by_site.values()], plan)
@@ -170,15 +173,11 @@ class PlanPartitions:
 
     def prices(self, cuts: Sequence[Cut]) -> list[PricedCuts]:
         """Return the seconds of a step of each partition, as `estimate_plan` has them."""
-        plan = self.plan
         fresh = [cut for cut in cuts if cut not in self._simulated]
         if fresh:
             self._simulated.update(zip(fresh, self._done_s(fresh).T, strict=True))
         done = np.array([self._simulated[cut] for cut in cuts]).T
-        ends = np.empty((plan.pipeline, len(cuts)))
-        for stage, which in enumerate(self._places(cuts)):
-            ends[stage] = self._end_s(self._stages(stage), which)
-        step_s = (done + ends).max(axis=0) + self._fixed_s
+        step_s = (done + self._ends_of(cuts)).max(axis=0) + self._fixed_s
         return [PricedCuts(cut, float(one)) for cut, one in zip(cuts, step_s, strict=True)]
 
     def _places(self, cuts: Sequence[Cut]) -> Iterator[Ints]:
@@ -190,11 +189,17 @@ class PlanPartitions:
 
     def _done_s(self, cuts: Sequence[Cut]) -> Floats:
         """Return when each stage of each partition is done, (stages, cuts)."""
-        plan = self.plan
-        seconds = np.empty((3, plan.pipeline, plan.virtual, len(cuts)))
-        for stage, which in enumerate(self._places(cuts)):
-            seconds[:, stage] = self._stages(stage).seconds[:, :, which]
-        return stages_done_s(seconds, self._hops.of_cuts(np.array(cuts)), plan.micro_batches, plan.schedule)
+        plan, hops_s = self.plan, self._hops.of_cuts(np.array(cuts))
+        return stages_done_s(self._seconds_of(cuts), hops_s, plan.micro_batches, plan.schedule)
+
+    def _seconds_of(self, cuts: Sequence[Cut]) -> Floats:
+        """Return the seconds of partitions' passes, (forward, backward, weight gradient; stages; chunks; cuts)."""
+        of_places = enumerate(self._places(cuts))
+        return np.stack([self._stages(stage).seconds[:, :, which] for stage, which in of_places], axis=1)
+
+    def _ends_of(self, cuts: Sequence[Cut]) -> Floats:
+        """Return the end of the step of partitions, (stages, cuts)."""
+        return np.array([self._end_s(self._stages(stage), which) for stage, which in enumerate(self._places(cuts))])
 
     def below(self, limit_s: float, most: int) -> tuple[list[PricedCuts], float]:
         """Return partitions that may be faster than a limit, priced, and a lower bound on those left (inf: none).
@@ -209,6 +214,38 @@ class PlanPartitions:
         cuts = list(islice(tight.below(limit_s), most + 1))
         batches = (cuts[start : start + _AT_ONCE] for start in range(0, len(cuts), _AT_ONCE))
         left_s = math.inf if len(cuts) <= most else max(self.least_s, tight.least)
+        return [one for batch in batches for one in self.prices(batch)], left_s
+
+    @property
+    def exact(self) -> bool:
+        """Whether a price simulates all micro-batches, so that no step takes less than any path of its passes."""
+        return simulated_micro_batches(self.plan.pipeline, self.plan.micro_batches) == self.plan.micro_batches
+
+    def by_paths(self, limit_s: float, effort: Effort) -> tuple[list[PricedCuts], float]:
+        """Return what `below` does, by critical paths: each ends all partitions in which it takes as long as the limit,
+        or as the fastest one found. Of more micro-batches than are simulated nothing is proven, and the partitions are
+        those that are fast with as many as are.
+
+        Args:
+            limit_s: Seconds of a step.
+            effort: When to give up.
+        """
+        tight = self._bounded(limit_s, late=False)
+        if tight.least >= limit_s:
+            return [], math.inf
+        useful, plan = list(tight.useful(limit_s)), self.plan
+        places = [self._stages(stage) for stage in range(plan.pipeline)]
+        ends_s = [self._end_s(one, one.at(*np.nonzero(pairs))) for one, pairs in zip(places, useful, strict=True)]
+        times = simulated_micro_batches(plan.pipeline, plan.micro_batches)
+
+        def run(cuts: Sequence[Cut]) -> tuple[Floats, list[StepPath]]:
+            seconds, ends = self._seconds_of(cuts), self._ends_of(cuts)
+            return critical_paths(seconds, self._hops.least_s, ends, times, plan.schedule)
+
+        bounds = PathBounds(places, useful, ends_s, self._hops.least_s, self._paths)
+        cuts, whole = bounds.fastest(run, tight.best(), limit_s - self._fixed_s if self.exact else math.inf, effort)
+        batches = (cuts[start : start + _AT_ONCE] for start in range(0, len(cuts), _AT_ONCE))
+        left_s = math.inf if whole and self.exact else max(self.least_s, tight.least)
         return [one for batch in batches for one in self.prices(batch)], left_s
 
     def left(self, limit_s: float) -> tuple[float, float]:

@@ -21,19 +21,22 @@ from hardplace.branch_and_bound.types import Stop, check_gap
 from hardplace.certificate import gap_of
 from hardplace.errors import BadInput
 from hardplace.plans.estimate import estimate_plan
+from hardplace.plans.placement.best_plans import BestPlans, ListedPlan
+from hardplace.plans.placement.critical_paths import Effort
 from hardplace.plans.placement.degree_map import DegreeMap
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
 from hardplace.plans.placement.enumeration import more_recomputed, recomputes, schedules, whole_plans
-from hardplace.plans.placement.partitions import Cut, PlanPartitions, PricedCuts
+from hardplace.plans.placement.partitions import PlanPartitions, PricedCuts
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.placement.space import PlanSpace, check, no_degrees
-from hardplace.plans.plan import INSIDE_OUT, Plan
+from hardplace.plans.plan import Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.variations import variations
 from hardplace.workload.types import Workload
 
 BEST = 10
 MOST_CUTS = 1000  # partitions of one plan that are priced in search of a better one
+AT_FIRST, ONLY, AT_LAST = Effort(4), Effort(16), Effort(60, 64_000)  # by critical paths; ONLY: to propose, not prove
 MOST_PROVEN = 20000  # those that may beat the best plan of all, and of all those that may change the list, to prove it
 
 
@@ -52,20 +55,6 @@ class _Bounded:
 
     family: PlanPartitions
     first: PricedCuts
-
-
-@dataclass(slots=True)
-class _Found:
-    step_s: float
-    name: Plan
-    family: PlanPartitions
-    cut: Cut
-
-
-def _name(plan: Plan) -> Plan:
-    """Return what is the same of plans that count as one of the ten best: all but order and how many layers of a stage
-    are recomputed."""
-    return replace(plan, recompute_layers=min(1, plan.recompute_layers), order=INSIDE_OUT)
 
 
 class PlanSearch:
@@ -94,15 +83,21 @@ class PlanSearch:
     ) -> None:
         check_gap(gap)
         self._gap, self._deadline = gap, Deadline(limit_s=seconds)
-        self.divided, self.space, self.watch, self.most = Divisions(workload, inventory, space), space, watch, most
-        self.best: list[_Found] = []
+        self.divided, self.space, self.watch = Divisions(workload, inventory, space), space, watch
+        self._list = BestPlans(most)
         self.considered = self.short = self.priced = self.cut_count = 0
         self.open_s, self._taken_s = math.inf, math.inf
         self._left: list[tuple[float, PlanPartitions]] = []  # partitions that are not priced: their bound, whose
+        self._later: list[tuple[float, PlanPartitions]] = []  # the same, to be taken up when all else is done
         self._devices = sum(count for _, _, count in inventory)
         self._heap: list[tuple[float, int, DegreeChoice | _Variant | _Bounded]] = []
         self._count = itertools.count()
         self._map = DegreeMap()
+
+    @property
+    def best(self) -> list[ListedPlan]:
+        """The best plans found, the fastest first."""
+        return self._list.plans
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -119,9 +114,9 @@ class PlanSearch:
                 self._enter(cell)
             if not self.considered:
                 raise BadInput(self.divided.refused) if self.divided.refused else no_degrees(self.space, self._devices)
-            while self._heap and self._heap[0][0] < self.limit_s:
+            while self._heap and self._heap[0][0] < self._list.limit_s:
                 self._taken_s = self._heap[0][0]  # first: an interrupt may come between any two steps
-                if self._near(self._taken_s):
+                if self._near(min(self._taken_s, *(bound_s for bound_s, _ in self._later), math.inf)):
                     stopped = Stop.GAP
                     break
                 if self._deadline.over and self.best:
@@ -141,7 +136,7 @@ class PlanSearch:
 
     def _near(self, bound_s: float) -> bool:
         """Return whether the best plan is within the gap of what is left."""
-        return self._gap > 0.0 and bool(self.best) and gap_of(1.0 / self.best[0].step_s, 1.0 / bound_s) <= self._gap
+        return self._gap > 0.0 and bool(self.best) and gap_of(1.0 / self._list.best_s, 1.0 / bound_s) <= self._gap
 
     def _refine(self, bound_s: float, one: DegreeChoice | _Variant | _Bounded) -> None:
         """Take what is most promising one step further: collectives, schedules, ways to cut, sharding, price."""
@@ -152,7 +147,7 @@ class PlanSearch:
             case DegreeChoice():
                 for zero, over in one.sharded:
                     plan = replace(one.plan, zero=zero, shard=over)
-                    self._push(max(bound_s, self.divided.end_s(one, plan, self.limit_s)), _Variant(one, plan))
+                    self._push(max(bound_s, self.divided.end_s(one, plan, self._list.limit_s)), _Variant(one, plan))
             case _Variant(whole=False):
                 for plan in self._variants(one.cell, one.plan):
                     more = more_recomputed(self.space, plan, self.divided.shape)
@@ -174,66 +169,89 @@ class PlanSearch:
 
     def _cut(self, bound_s: float, one: _Variant) -> None:
         """Bound a variant over all ways to cut its stages; then one more layer of each recomputed."""
-        family = self.divided.family(one.cell, one.plan, self.limit_s)
-        if family.least_s < self.limit_s:
+        family = self.divided.family(one.cell, one.plan, self._list.limit_s)
+        if family.least_s < self._list.limit_s:
             self.priced += 1
             self.cut_count += 1
             first = family.first()
             self._map.price(one.plan, first.step_s)
-            self._keep(family, first)
+            self._list.keep(family, first)
             self._push(max(bound_s, family.least_s), _Bounded(family, first))
-        elif math.isfinite(self.limit_s):  # slower than the tenth best, or none fits: the bound holds for both
-            self._map.bound(one.plan, max(bound_s, self.limit_s))
+        elif math.isfinite(self._list.limit_s):  # slower than the tenth best, or none fits: the bound holds for both
+            self._map.bound(one.plan, max(bound_s, self._list.limit_s))
         if more := more_recomputed(self.space, one.plan, self.divided.shape):
             self._next(max(bound_s, family.free_s), one.cell, one.plan, more)
 
-    @property
-    def limit_s(self) -> float:
-        """Return the seconds of a step that a plan must beat to be among the best."""
-        return self.best[-1].step_s if len(self.best) == self.most else math.inf
-
     def _push(self, bound_s: float, one: DegreeChoice | _Variant | _Bounded) -> None:
-        if bound_s < self.limit_s:
+        if bound_s < self._list.limit_s:
             heapq.heappush(self._heap, (bound_s, next(self._count), one))
         elif not isinstance(one, _Bounded):
             self._map.bound(one.plan, bound_s)
 
     def _price(self, family: PlanPartitions, first: PricedCuts) -> None:
         """Price all partitions whose bound is below what is known of a plan: its own first, the best of its name (in
-        another order, with more or fewer layers recomputed), and the tenth best."""
-        tried = [first]
-        for batch in family.better(min(first.step_s, self._wanted_s(family)), MOST_CUTS):
-            tried += batch
-        best = min(tried, key=lambda one: one.step_s)
-        if len(tried) > MOST_CUTS:  # some may be left: of the ten best, or even faster than the best
-            most_s = min(self.best[0].step_s, best.step_s)
-            faster, left_s = family.below(most_s, MOST_PROVEN)
-            best = min((best, *faster), key=lambda one: one.step_s)
+        another order, with more or fewer layers recomputed), and the tenth best. In a V by critical paths; what is left
+        then waits until the best step of all is known."""
+        tried, left_s = [first], math.inf
+        if family.plan.schedule.folds:
+            effort = AT_FIRST if family.exact else ONLY
+            faster, left_s = family.by_paths(min(first.step_s, self._list.wanted_s(family)), effort)
             tried += faster
-            self.open_s = min(self.open_s, left_s)
-            least_s, _ = family.left(min(best.step_s, self._wanted_s(family)))
-            if math.isfinite(least_s):
-                self._left.append((max(least_s, min(most_s, left_s)), family))
+        if family.plan.schedule.folds and family.exact:
+            if math.isfinite(left_s):
+                self._later.append((left_s, family))
+        else:
+            self._price_in_order(family, tried)
+        best = min(tried, key=lambda one: one.step_s)
         self.cut_count += len({one.cut for one in tried}) - 1  # the first was counted when it was found
         self._map.price(family.plan, best.step_s)
-        if best.step_s < self.limit_s:
-            self._keep(family, best)
+        if best.step_s < self._list.limit_s:
+            self._list.keep(family, best)
 
-    def _wanted_s(self, family: PlanPartitions) -> float:
-        """Return the seconds below which a partition changes the list: the step of the listed plan of its name, or of
-        the last one."""
-        named = (one.step_s for one in self.best if one.name == _name(family.plan))
-        return min(next(named, math.inf), self.limit_s)
+    def _price_in_order(self, family: PlanPartitions, tried: list[PricedCuts]) -> None:
+        """Price partitions from the least bound on, to those tried, which are added to."""
+        known = len(tried)
+        for batch in family.better(min(tried[0].step_s, self._list.wanted_s(family)), MOST_CUTS):
+            tried += batch
+        if len(tried) - known < MOST_CUTS:
+            return
+        # some may be left: of the ten best, or even faster than the best
+        best_s = min(one.step_s for one in tried)
+        most_s = min(self._list.best_s, best_s)
+        faster, left_s = family.below(most_s, MOST_PROVEN)
+        tried += faster
+        self.open_s = min(self.open_s, left_s)
+        least_s, _ = family.left(min(best_s, *(one.step_s for one in faster), self._list.wanted_s(family)))
+        if math.isfinite(least_s):
+            self._left.append((max(least_s, min(most_s, left_s)), family))
+
+    def _settle_by_paths(self) -> None:
+        """Price the partitions that wait and may beat the best plan; what may only change the list stays open."""
+        self._later.sort(key=lambda one: -one[0])
+        while self._later and not self._deadline.over:
+            bound_s, family = self._later[-1]
+            most_s, left_s = self._list.best_s, math.inf
+            if bound_s < most_s:
+                faster, left_s = family.by_paths(most_s, AT_LAST)
+                self.cut_count += len(faster)
+                if faster:
+                    best = min(faster, key=lambda one: one.step_s)
+                    self._list.keep(family, best)
+                    most_s = min(most_s, best.step_s)
+                self.open_s = min(self.open_s, left_s)
+            self._left.append((max(bound_s, min(most_s, left_s)), family))
+            self._later.pop()
 
     def _settle(self) -> None:
         """Price partitions that were left and may change the list, where they are few, from the least bound on; what
         is left of a plan stays in the certificate until nothing is left of it."""
+        self._settle_by_paths()
         budget = MOST_PROVEN
         self._left.sort(key=lambda one: one[0])
         settled = 0
         while settled < len(self._left) and not self._deadline.over:
             known_s, family = self._left[settled]
-            wanted_s = self._wanted_s(family)
+            wanted_s = self._list.wanted_s(family)
             least_s, count = family.left(wanted_s)
             if count > budget:  # the list is proven below this bound at the most
                 self._left[settled] = max(known_s, least_s), family
@@ -245,22 +263,13 @@ class PlanSearch:
                 best = min(priced, key=lambda one: one.step_s)
                 self._map.price(family.plan, best.step_s)
                 if best.step_s < wanted_s:
-                    self._keep(family, best)
+                    self._list.keep(family, best)
             settled += 1
         self._left = self._left[settled:]
 
-    def _keep(self, family: PlanPartitions, found: PricedCuts) -> None:
-        """Keep the best plans that differ in more than order and how many layers of a stage are recomputed."""
-        name = _name(family.plan)
-        others = [one for one in self.best if one.name != name or one.step_s < found.step_s]
-        if not any(one.name == name for one in others):
-            others.append(_Found(found.step_s, name, family, found.cut))
-        self.best = sorted(others, key=lambda one: one.step_s)[: self.most]
-
     def _tell(self, bound_s: float) -> None:
         if self.watch is not None:
-            best_s = self.best[0].step_s if self.best else math.inf
-            self.watch(self.considered, len(self._heap), best_s, bound_s)
+            self.watch(self.considered, len(self._heap), self._list.best_s, bound_s)
 
     # -- the space --------------------------------------------------------------------------------------------------
 
@@ -313,14 +322,15 @@ class PlanSearch:
         estimates = []
         for one in self.best:
             estimates.append(estimate_plan(one.family.chain, one.family.planned(one.cut), one.family.fleet))
-        left_s = min((bound_s for bound_s, _, _ in self._heap), default=math.inf)
+        left_s = min([bound_s for bound_s, _, _ in self._heap], default=math.inf)
         first, cost = self.best[0], estimates[0]
-        left_s, first_s = min(left_s, self._taken_s, self.open_s), estimates[0].step_s
+        left_s = min(left_s, self._taken_s, self.open_s, *(bound_s for bound_s, _ in self._later))
+        first_s = estimates[0].step_s
         list_s = min(left_s, *(bound_s for bound_s, _ in self._left), estimates[-1].step_s)
         return PlacementResult(
             best=tuple(estimates),
             # nothing below the best is left: its own step, as its estimate has it
-            bound_s=first_s if left_s >= self.best[0].step_s else min(left_s, first_s),
+            bound_s=first_s if left_s >= self._list.best_s else min(left_s, first_s),
             considered=self.considered,
             short=self.short,
             bounded=self.considered - self.short - self.priced,

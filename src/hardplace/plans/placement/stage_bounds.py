@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hardplace.ndtypes import Bools, Floats, Ints
-from hardplace.plans.pipeline import forwards_left, loops_of, turn_hops, weights_left
+from hardplace.plans.pipeline import WaysInV, forwards_left, turn_hops, weights_left
 from hardplace.plans.placement.hops import Hops
 from hardplace.plans.placement.stages import LayerVariants, Stages
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -23,12 +23,14 @@ class OutsideBounds:
         down_s: Forward passes before the cut, of the first chunk of each stage.
         up_s: Backward passes before the cut, of the first chunk of each stage.
         above_s: Backward passes after the cut, of the last chunk of each stage; in a V before it.
+        rise_s: Forward passes before the cut, of the second chunk of each stage in a V; else 0.
         turn_s: Forward passes of the whole model, in seconds.
     """
 
     down_s: Floats
     up_s: Floats
     above_s: Floats
+    rise_s: Floats
     turn_s: float
 
 
@@ -39,27 +41,32 @@ def around(parts: list[LayerVariants], plan: Plan) -> OutsideBounds:
     stage.
     """
     cuts, chain = parts[0].cuts, parts[0].chain
+    none = np.zeros(len(cuts.members))
     every = [layers.seconds for one in parts for layers in one.run(plan)]
     least = np.min(every, axis=0)
     forward = least[0]
     back = least[1] + (0.0 if plan.schedule.apart else least[2])
     if plan.schedule.folds:
         first = ~np.array(chain.second)
-        down_s, up_s, above_s = (cuts.members @ one for one in (forward * first, back * first, back * ~first))
-        return OutsideBounds(down_s=down_s, up_s=up_s, above_s=above_s, turn_s=float(forward.sum()))
+        sides = forward * first, back * first, back * ~first, forward * ~first
+        down_s, up_s, above_s, rise_s = (cuts.members @ one for one in sides)
+        return OutsideBounds(down_s=down_s, up_s=up_s, above_s=above_s, rise_s=rise_s, turn_s=float(forward.sum()))
     if plan.virtual == 1:
         before_f, before_b = cuts.members @ forward, cuts.members @ back
         return OutsideBounds(
-            down_s=before_f, up_s=before_b, above_s=before_b[-1] - before_b, turn_s=float(forward.sum())
+            down_s=before_f,
+            up_s=before_b,
+            above_s=before_b[-1] - before_b,
+            rise_s=none,
+            turn_s=float(forward.sum()),
         )
     first, last = chain.inner.start, chain.inner.stop
     tail = back[last:].sum() - cuts.members[:, last:] @ back[last:]
     inside = cuts.members[:, first:last].sum(axis=1)
     b = float(back[first:last].min(initial=np.inf)) if last > first else 0.0
     v = plan.virtual  # of n layers the last of v chunks has at least n / v, in the last stage (n - v + 1) / v
-    none = np.zeros(len(cuts.members))
     above_s = tail + b * np.maximum(0.0, inside[-1] - inside - (v - 1)) / v
-    return OutsideBounds(down_s=none, up_s=none, above_s=above_s, turn_s=float(forward.sum()))
+    return OutsideBounds(down_s=none, up_s=none, above_s=above_s, rise_s=none, turn_s=float(forward.sum()))
 
 
 class PrefixBounds:
@@ -153,10 +160,11 @@ def last_passes(stages: Stages, plan: Plan, chosen: Ints, stage: int, near: Outs
             above = near.above_s[high] + (plan.pipeline - 1 - stage) * hop_s
         least_s = np.maximum(least_s, turn + above + left @ forward + back_s)
     if schedule.folds:
-        loops, rest = loops_of(v_turns(plan.pipeline, times, schedule)[stage].apart, times)
-        whole_s = near.turn_s + near.up_s[-1] + near.above_s[-1] + 2 * turn_hops(plan.pipeline, 2, schedule) * hop_s
-        down_s, up_s = near.down_s[low] + stage * hop_s, near.up_s[low] + stage * hop_s
-        least_s = np.maximum(least_s, down_s + loops * (whole_s - down_s - up_s) + rest * backward[0])
+        way_s, hops_s = turn_hops(plan.pipeline, 2, schedule) * hop_s, stage * hop_s
+        before = (one[low] + hops_s for one in (near.down_s, near.rise_s, near.above_s, near.up_s))
+        ways = WaysInV(near.turn_s + way_s, near.up_s[-1] + near.above_s[-1] + way_s, *before)
+        turns = v_turns(plan.pipeline, times, schedule)[stage]
+        least_s = np.maximum(least_s, ways.looped_s(turns, times, forward[1], backward[0]))
     up_s = backward[0] if schedule.apart else backward[0] + weight[0]
     return LastPasses(low=low, high=high, least_s=least_s, up_s=up_s, rest_s=rest_s, hop_s=hop_s)
 
