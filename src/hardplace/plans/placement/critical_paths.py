@@ -49,7 +49,7 @@ class Effort(NamedTuple):
     open: int = _OPEN
 
 
-class _Passes(NamedTuple):
+class _SortedPasses(NamedTuple):
     """The passes of a step, sorted by how many others they come after at the least.
 
     Attributes:
@@ -70,7 +70,7 @@ class _Passes(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def _passes(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> _Passes:
+def _passes(stages: int, micro_batches: int, virtual: int, schedule: PipelineSchedule) -> _SortedPasses:
     made = program(stages, micro_batches, virtual, schedule)
     last, before, depth = [-1] * stages, list[int](), list[int]()
     for at, (stage, source) in enumerate(zip(made.stages, made.inputs, strict=True)):
@@ -84,7 +84,7 @@ def _passes(stages: int, micro_batches: int, virtual: int, schedule: PipelineSch
         (_PHASES[one] * stages + at) * virtual + chunk
         for at, (one, _, chunk) in zip(made.stages, made.items, strict=True)
     ]
-    return _Passes(
+    return _SortedPasses(
         starts=[0, *np.cumsum(np.bincount(depth)).tolist()],
         stages=np.array(made.stages)[order],
         kinds=np.array(kinds)[order],
