@@ -72,8 +72,9 @@ def show_runs(rows: Sequence[RunScore], *, markdown: bool) -> None:
     """
     for name in sorted({one.split for one in rows}, reverse=True):
         part = [one for one in rows if one.split == name]
-        _print(f"Step times, {name} split", part, markdown=markdown)
-        _print(f"Memory of the fullest stage, {name} split", part, memory=True, markdown=markdown)
+        of = f", {name} split" if name else ""
+        _print(f"Step times{of}", part, markdown=markdown)
+        _print(f"Memory of the fullest stage{of}", part, memory=True, markdown=markdown)
     if not markdown and (cells := coverage_rows(rows)):
         heading = ("80 % interval of", "width", "rows", "sources", "inside", "inside, sources left out of the fit")
         _table("Intervals", heading, cells, markdown=False)

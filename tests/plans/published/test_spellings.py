@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from hardplace.api.measurements import scored_runs
 from hardplace.cli import main  # noqa: F401  (joins the verbs)
 from hardplace.cli.app import app
 from hardplace.errors import BadInput
 from hardplace.plans.published.row_shapes import mixture_told, shape_of_row
-from hardplace.plans.published.rows import NotModelled, measured_s
+from hardplace.plans.published.rows import NEEDED, NotModelled, measured_s
 from hardplace.plans.published.runs import DEVICES, run_of, spelled
 from hardplace.plans.published.scores import score, summary
 
@@ -120,6 +121,7 @@ def test_a_cell_is_read_however_it_is_spelled(cells, fields):
         ({"moe": MIXTURE + ";foo=3"}, "moe: foo: expected some of experts"),
         ({"moe": MIXTURE + ";capacity_factor=1.25"}, "moe: capacity: 1.25: expected 1 but with XLA"),
         ({"moe": "experts=8;topk=9;expert_ffn=64"}, "moe: topk: 9: expected at most the 8 experts"),
+        ({"moe": MIXTURE + ";mla:q_lora=0,kv_lora=8,nope=0,rope=0,v=8"}, "expected kv_lora, v and a head dimension"),
         ({"kv_heads": "7"}, "kv_heads: 7: expected a divisor of the 32 heads"),
         ({"intra_bw": "PCIe Gen4 x16"}, "intra_bw: PCIe Gen4 x16: expected NVLink"),
         ({"devices": "64", "dp": "64", "inter_bw": "12 Tx"}, "inter_bw: '12 Tx': expected a rate"),
@@ -152,6 +154,18 @@ def test_what_was_measured_is_read_from_tokens_too():
     assert measured_s(own(target_iter_s="", iter_s="12")) == 12.0
     assert measured_s(own(target_iter_s="", tokens_per_s_per_device="8192")) == pytest.approx(128 * 8192 / 8192 / 8)
     assert measured_s(own(target_iter_s="")) is None
+
+
+def test_columns_that_are_not_there_are_not_stated(tmp_path):
+    path, row = tmp_path / "runs.csv", own()
+    few = {name: row[name] for name in (*NEEDED, "target_iter_s")}
+    path.write_text(f"{','.join(few)}\n{','.join(few.values())}\n")
+    (found,) = scored_runs(path)
+    assert (found.id, found.counted, found.not_modelled) == ("line 2", True, "")
+    assert found.predicted_s == score(row | {name: "" for name in row if name not in few}).predicted_s
+    path.write_text(f"{','.join(name for name in few if name != 'tp')}\n{','.join(list(few.values())[1:])}\n")
+    with pytest.raises(BadInput, match="column tp: missing; expected layers, hidden"):
+        scored_runs(path)
 
 
 def test_memory_counts_without_a_time():

@@ -45,6 +45,8 @@ def shape_of_row(row: Mapping[str, str]) -> DecoderShape:
         if not set(_LATENT.values()) <= set(found):
             raise NotModelled(f"moe: {moe!r}: {', '.join(_LATENT.values())} of mla: not given")
         latent = Latent(**{field: _whole(moe, found[name]) for field, name in _LATENT.items()})
+        if min(latent.key_value, latent.nope + latent.rope, latent.value) < 1:
+            raise NotModelled(f"moe: {moe!r}: expected kv_lora, v and a head dimension (nope, rope) from 1")
     gated = bool(whole_in(row, "gated_mlp"))
     return DecoderShape(
         layers=some_in(row, "layers"),

@@ -45,6 +45,11 @@ COLUMNS = (
     "grade",
     "split",
 )
+# Of these, what no run goes without.
+NEEDED = (
+    *("layers", "hidden", "heads", "ffn", "gated_mlp", "vocab", "seq"),
+    *("precision", "device", "devices", "tp", "pp", "global_batch"),
+)
 # Columns that a table may have besides: what a run states of how it was run, and what is kept for readers.
 STATED = (
     *("software", "backend", "dispatcher", "graphs", "tp_overlap", "dp_overlap", "ep_overlap"),
@@ -101,14 +106,15 @@ def some_in(row: Mapping[str, str], column: str, default: int | None = None) -> 
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
-    """Return the rows by column name.
+    """Return the rows by column name; a column that is not there is not stated in any row, an id is its line's.
 
     Raises:
-        BadInput: For a column that is missing, or not known (with the nearest), or a cell that is no such number.
+        BadInput: For a column that no run goes without and is missing, for one that is not known (with the nearest), or
+            a cell that is no such number.
     """
-    for name in COLUMNS:
-        if name not in table.columns:
-            raise BadInput(f"{table.place}: column {name}: missing; expected the columns of validation/training")
+    if missing := [name for name in NEEDED if name not in table.columns]:
+        said = f"column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        raise BadInput(f"{table.place}: {said}: missing; expected {', '.join(NEEDED)} at the least")
     for name in table.columns:
         if name not in (*COLUMNS, *STATED, *_BESIDE):
             raise BadInput(f"{table.place}: {unknown('column', name, (*COLUMNS, *STATED, *_BESIDE))}")
@@ -118,14 +124,18 @@ def rows_of(table: Table) -> list[dict[str, str]]:
     beside = [
         name for name in ("offload_layers", "devices_per_node", "year", *_BESIDE_NUMBERS) if name in table.columns
     ]
-    for column in (*_WHOLE, *_NUMBERS, *beside):
+    for column in (*(name for name in (*_WHOLE, *_NUMBERS) if name in table.columns), *beside):
         for index, text in enumerate(table.texts(column)):
             whole = column not in (*_NUMBERS, *_BESIDE_NUMBERS)
             if not _is_number(text, whole=whole):
                 expected = "a whole number" if whole else "a number"
                 expected = f"{expected} from 0, or an empty cell (and none above {_MOST:g})"
                 raise BadInput(f"{table.where(index, column)}: {text!r}: expected {expected}")
-    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    empty = dict.fromkeys(COLUMNS, "")
+    return [
+        empty | {"id": f"line {line}"} | dict(zip(table.columns, row, strict=True))
+        for line, row in zip(table.lines, table.rows, strict=True)
+    ]
 
 
 def _is_number(text: str, *, whole: bool) -> bool:
