@@ -41,7 +41,7 @@ _SOFTWARE = (
     (re.compile(r"bigscience"), "megatron-deepspeed"),
     (re.compile(r"^github.com/NVIDIA/Megatron-LM git history"), "megatron-2020"),
     (re.compile(r"Megatron-LM|vTrain|2104\.04473|2201\.11990|BloombergGPT|NeoX|\bOPT\b|GLM"), "megatron-2021"),
-    (re.compile(r"Megatron-DeepSpeed"), "megatron-deepspeed"),
+    (re.compile(r"Megatron-DeepSpeed"), "megatron-2021"),
     (
         re.compile(
             r"\bFSDP[12]?\b|\bDDP\b|DistributedDataParallel|DeepSpeed|\baccelerate\b|hugging ?face|\btransformers\b|"
