@@ -137,6 +137,7 @@ def _engine(top: Record) -> tuple[Multiprocessors | Arrays, list[Record]]:
             shared_memory_bytes=int(gpu.quantity("shared_memory", "B")),
             register_bytes=int(gpu.quantity("registers", "B")),
             vector_lanes_fp64=gpu.count("vector_lanes_fp64") if gpu.has("vector_lanes_fp64") else 0,
+            matmul_flops_per_s=_optional(gpu, "matmul", "FLOP/s"),
         )
         return engine, [gpu, rates]
     array = top.table("array")
@@ -183,6 +184,9 @@ def _check(found: Device, path: Path, buffer: Record) -> None:
                 f"{path}: peak.{dtype}: {peak / 1e12:.4g} TFLOP/s: expected what the engines and the clock give, "
                 f"{found.peak_flops_per_s(dtype) / 1e12:.4g} TFLOP/s (dense, 2 operations a multiply-add)"
             )
+    reached = found.engine.matmul_flops_per_s if isinstance(found.engine, Multiprocessors) else None
+    if reached is not None and reached > (peak := max(map(found.peak_flops_per_s, {"bf16", "fp16"} & {*found.dtypes}))):
+        raise BadInput(f"{path}: gpu.matmul: {reached:.4g}: expected at most the peak, {peak:.4g} FLOP/s")
     for field, node_nm in (("node", found.node_nm), ("outer_node", found.outer_node_nm or found.node_nm)):
         if node_nm not in NODES:
             raise BadInput(

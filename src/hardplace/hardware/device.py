@@ -61,6 +61,8 @@ class Multiprocessors:
         shared_memory_bytes: Shared memory of a multiprocessor.
         register_bytes: Registers of a multiprocessor.
         vector_lanes_fp64: fp64 multiply-adds a clock and multiprocessor, outside the tensor cores.
+        matmul_flops_per_s: Rate of large 16-bit products that was measured where the board power keeps it far below the
+            peak; None: not known.
     """
 
     count: int
@@ -69,6 +71,7 @@ class Multiprocessors:
     shared_memory_bytes: int
     register_bytes: int
     vector_lanes_fp64: int = 0
+    matmul_flops_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,9 +58,11 @@ FIGURES = {
 GPUS, ARRAYS = "gpus", "arrays"
 
 # Rates of fp8 products over 16-bit ones of large GEMMs alone: the best of each, stas00/ml-engineering@744d01e (maximum
-# achievable matmul), by generation. Others and fp4: that share of the datasheet's ratio (C: no kernel table at hand).
+# achievable matmul) and AMD (ROCm/rocm-blogs@8e01195, measuring-max-achievable-flops-part2), by generation. Others and
+# fp4: that share of the datasheet's ratio (C: no kernel table at hand).
 LOW_SHARE = {"fp8": 0.92, "fp4": 0.8}
 _FP8 = {"nvidia-4096-700": 1.77, "nvidia-8192-1000": 1.97, "nvidia-8192-1200": 1.98, "nvidia-8192-1100": 1.90}
+_FP8 |= {"amd-2048-750": 1.80, "amd-2048-1000": 1.80}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from math import log2
 from pathlib import Path
 
 from hardplace.cost.gpu.datasheet import datasheet, flops_per_clock, gpu
-from hardplace.cost.gpu.transfer import HOST_S, carried_attention, carried_gemm, expected_error
+from hardplace.cost.gpu.transfer import HOST_S, bounded_gemm, carried_attention, carried_gemm, expected_error
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
 from hardplace.files import read
@@ -60,7 +60,7 @@ def model_of(chip: Device) -> GpuModel:
     """Return the model of a GPU: the shipped one of its name where its datasheet is this one's, otherwise by transfer.
 
     From the GPU of its name if that has the same multiprocessors (a board with other clocks or memory), else from the
-    nearest one that has, else from the nearest of all.
+    nearest one that has, else from the nearest of all; a measured rate of large products bounds those carried over.
 
     Raises:
         BadInput: For a device that is no GPU or that has no published power.
@@ -68,7 +68,14 @@ def model_of(chip: Device) -> GpuModel:
     sheet = datasheet(chip)
     if sheet.name in fitted_names() and shipped(sheet.name).datasheet == sheet:
         return shipped(sheet.name)
-    alike = tuple(name for name in fitted_names() if design_of(device(name)) == design_of(chip))
+    found = _carried(sheet, tuple(name for name in fitted_names() if design_of(device(name)) == design_of(chip)))
+    assert isinstance(chip.engine, Multiprocessors)
+    reached = chip.engine.matmul_flops_per_s
+    return found if reached is None else replace(found, gemm=bounded_gemm(found.gemm, sheet, reached))
+
+
+def _carried(sheet: Datasheet, alike: tuple[str, ...]) -> GpuModel:
+    """Return the figures of a relative for a datasheet; alike: fitted GPUs with the same multiprocessors."""
     if not alike:
         return transferred(sheet)
     return transferred(sheet, sheet.name if sheet.name in alike else relative_of(sheet, alike), alike=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hardplace.cost.gpu.datasheet import flops_per_clock
+from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.types import AttentionParameters, Datasheet, GemmParameters
 
 HOST_S = 1e-5  # a launch above this is the host's, which a queue hides
+_LARGE = 8192  # sides of the product at which a measured rate holds
 _SAME = 1.5  # ratio of FLOPs a clock up to which two multiprocessors count as one design
 # Mean absolute error, m >= 1024 and n, k >= 512, of figures carried to another GPU without a row of it measured, by
 # whether the multiprocessors are of one design (means over the table in docs/validation-gpu.md): no bounds.
@@ -51,6 +53,21 @@ def carried_gemm(
         joule_per_flop=figures.joule_per_flop * flop,
         joule_per_byte=figures.joule_per_byte * byte,
     )
+
+
+def bounded_gemm(figures: GemmParameters, target: Datasheet, reached_flops_per_s: float) -> GemmParameters:
+    """Return figures with which a large product reaches this measured rate, and no more.
+
+    Where it would pass it, the energy of a FLOP is raised so that at the board power the 4-norm of the parts gives the
+    rate (docs/model-gpu.md, Other GPUs).
+    """
+    each = _LARGE**3 * 2.0
+    free_s = float(gemm_s(gemms(_LARGE, _LARGE, _LARGE), [(target, figures)]).ravel()[0]) - figures.launch_s
+    if each / free_s <= reached_flops_per_s:
+        return figures
+    own_s = figures.joule_per_flop * each / target.power_w
+    power_s = ((each / reached_flops_per_s) ** 4 - free_s**4 + own_s**4) ** 0.25
+    return replace(figures, joule_per_flop=power_s * target.power_w / each)
 
 
 def carried_attention(figures: AttentionParameters, source: Datasheet, target: Datasheet) -> AttentionParameters:

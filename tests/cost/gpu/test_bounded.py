@@ -1,0 +1,59 @@
+"""Large products of GPUs whose board power keeps them far below the peak: no faster than was measured."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hardplace.hardware
+from hardplace.cost.gpu.gemm import gemm_s, gemms
+from hardplace.cost.gpu.models import gpu_model
+from hardplace.errors import BadInput
+from hardplace.hardware.catalogue import device, read_device
+
+DEVICES = Path(hardplace.hardware.__file__).parent / "devices"
+# Max-achievable FLOPs of AMD (ROCm/rocm-blogs@8e01195, measuring-max-achievable-flops-part2), bf16.
+ACHIEVED = {"mi300x": 708e12, "mi325x": 843e12}
+# alfredyu24/amd-mi350-benchmarks@fde8824, benchmark_results.md: bf16, TFLOP/s.
+MI350X = {
+    (8192, 8192, 8192): 1104, (16384, 8192, 7168): 1095, (16384, 16384, 16384): 1059, (16384, 3584, 8192): 1038,
+    (16384, 1024, 8192): 1023, (4096, 4096, 4096): 969, (16384, 8192, 1280): 901,
+}  # fmt: skip
+
+
+def rates(name: str, shapes: list[tuple[int, int, int]]) -> np.ndarray:
+    model = gpu_model(name)
+    m, n, k = np.array(shapes).T
+    return 2.0 * m * n * k / gemm_s(gemms(m, n, k), [(model.datasheet, model.gemm)]).ravel()
+
+
+@pytest.mark.parametrize(("name", "achieved"), ACHIEVED.items())
+def test_the_largest_products_reach_what_the_vendor_measured(name, achieved):
+    found = rates(name, [(4096, 4864, 32896)])[0]
+    assert found == pytest.approx(achieved, rel=0.03)
+
+
+def test_products_of_mi350x_are_near_those_measured():
+    """Before its power was known by a measured rate they were 75 % too fast, by H100's share of the peak."""
+    errors = np.abs(rates("mi350x", list(MI350X)) / 1e12 / np.array(list(MI350X.values())) - 1.0)
+    assert errors.mean() < 0.08
+    assert errors.max() < 0.2
+
+
+def test_a_board_of_the_same_design_with_more_power_is_faster_by_no_more_than_its_power():
+    slower, faster = (rates(name, [(8192, 8192, 8192)])[0] for name in ("mi350x", "mi355x"))
+    assert slower < faster <= 1.4 * slower
+
+
+def test_a_measured_rate_of_products_above_the_peak_is_refused(tmp_path):
+    shipped = (DEVICES / "mi300x.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(shipped.replace('matmul = ["708 TFLOP/s"', 'matmul = ["1400 TFLOP/s"'))
+    assert path.read_text() != shipped
+    with pytest.raises(BadInput, match=r"gpu\.matmul: 1\.4e\+15: expected at most the peak, 1\.307e\+15"):
+        read_device(path)
+
+
+def test_a_device_without_a_measured_rate_keeps_the_figures_of_its_relative():
+    assert device("mi250x-gcd").engine.matmul_flops_per_s is None
+    assert gpu_model("mi250x-gcd").gemm.joule_per_flop == gpu_model("mi210").gemm.joule_per_flop
