@@ -23,12 +23,14 @@ from hardplace.exports.targets import Target
 from hardplace.files import write
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import of_shape
+from hardplace.plans.fleet import fleet_of
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import ContextExchange, Plan
 from hardplace.plans.plan_files import PlanFile, read_plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.published.runs import NotModelled, run_of
+from hardplace.plans.timing import groups_of, layer_seconds
 from hardplace.report.placed import alike
 from hardplace.run.execute import refused
 from hardplace.workload.decoder import DecoderShape
@@ -139,6 +141,20 @@ def test_a_columns_word_that_is_none_is_refused(rows: dict[str, dict[str, str]])
         run_of(rows["simumax-037"] | {"context_exchange": "swap"})
     with pytest.raises(NotModelled, match="context_exchange: all-to-all: expected context 2 or more"):
         run_of(rows["simumax-001"] | {"context_exchange": "all-to-all"})
+
+
+def test_no_attention_hides_an_exchange_of_heads() -> None:
+    """It shows whole, where a ring of this length shows in part."""
+    shown = {}
+    for exchange in ContextExchange:
+        plan = replace(EXCHANGE, context_exchange=exchange)
+        site = fleet_of([(device("h100-sxm"), node("dgx-h100"), plan.devices)], plan).sites[0]
+        layer = of_shape(replace(SHAPE, heads=32, kv_heads=32, head_dim=128, sequence=32768), plan).layers[0]
+        alone_s = site.pricer.parts(layer.forward, site.cluster, groups_of(plan)).context_s
+        assert alone_s > 0.0
+        shown[exchange] = layer_seconds(layer, plan, site, {}).forward.exchange_s / alone_s
+    assert shown[ContextExchange.ALL_TO_ALL] == shown[ContextExchange.ALL_GATHER] == 1.0
+    assert shown[ContextExchange.RING] < 0.9
 
 
 # -- measured ---------------------------------------------------------------------------------------------------------

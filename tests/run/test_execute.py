@@ -15,7 +15,7 @@ import hardplace.cli  # noqa: F401, E402  (joins the verbs)
 from hardplace.cli.app import app  # noqa: E402
 from hardplace.csv_table import parse  # noqa: E402
 from hardplace.errors import BadInput  # noqa: E402
-from hardplace.plans.plan import Format, Plan  # noqa: E402
+from hardplace.plans.plan import ContextExchange, Format, Plan  # noqa: E402
 from hardplace.plans.published.own import measured_runs  # noqa: E402
 from hardplace.plans.published.rows import rows_of  # noqa: E402
 from hardplace.run.execute import executed  # noqa: E402
@@ -108,6 +108,10 @@ def test_a_row_is_read_as_the_plan_that_ran():
     for odd in ({"schedule": "zero-bubble"}, {"pipeline": 2, "data": 2, "zero": 1, "shard": 0, "stages": (3, 1)}):
         with pytest.raises(BadInput, match="the usual one: a table of runs has no column"):
             measured_row("here", workload_of("llama"), replace(plan, **odd), found, "cpu", 4)
+    divided = replace(plan, context=2, data=2, zero=0, shard=0)
+    row = measured_row("here", workload_of("llama"), divided, found, "NVIDIA H100 80GB HBM3", 4)
+    (taken,) = measured_runs([row], "runs.csv")
+    assert (taken.plan.context, taken.plan.context_exchange) == (2, divided.context_exchange)
     even = replace(plan, pipeline=2, data=2, zero=1, shard=0, stages=(2, 2))
     assert measured_row("here", workload_of("llama"), even, found, "cpu", 4)["pp"] == "2"
 
@@ -118,6 +122,7 @@ def test_a_row_is_read_as_the_plan_that_ran():
         ({"pipeline": 2, "data": 2, "zero": 2}, "zero: 2: expected 0 or 1 with a pipeline"),
         ({"expert": 2, "tensor": 2}, "expert: 2: expected tensor 1"),
         ({"context": 2, "tensor": 2, "sequence": True}, "sequence: true: expected false with context"),
+        ({"context": 2, "context_exchange": ContextExchange.ALL_TO_ALL}, "all-to-all: expected ring or all-gather"),
     ],
 )
 def test_plans_that_are_not_run_are_said(fields, said):

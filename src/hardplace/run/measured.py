@@ -75,6 +75,7 @@ def measured_row(
     zero = f"{plan.zero} (divided over {plan.shard} only)" if plan.shard else plan.zero
     some = f"full({plan.recompute_layers}/{-(-shape.layers // plan.pipeline)} layers)"
     again = some if plan.recompute_layers else plan.recompute
+    gathered = "; keys and values gathered over the context ranks" if plan.context > 1 else ""
     values: Mapping[str, object] = {
         "id": name, "source": "hardplace run", "model": workload.name, "layers": shape.layers, "hidden": shape.hidden,
         "heads": shape.heads, "kv_heads": shape.kv_heads, "head_dim": shape.head_dim, "ffn": shape.ffn,
@@ -84,7 +85,7 @@ def measured_row(
         "zero_stage/fsdp": zero, "sp": int(plan.sequence), "recompute": again,
         "flash_attention": int(plan.flash), "micro_batch": plan.micro_batch, "global_batch": plan.global_batch,
         "moe": mixture_told(shape), "target_iter_s": f"{found.step_s:.6g}", "software": plan.software or "fsdp-eager",
-        "note": "measured by hardplace run in fp32", "grade": "A", "split": "own",
+        "note": f"measured by hardplace run in fp32{gathered}", "grade": "A", "split": "own",
     }  # fmt: skip
     return row | {column: str(value) for column, value in values.items()}
 

@@ -99,15 +99,14 @@ def test_tensors_are_laid_out_anew_on_both_ends() -> None:
     """Two kernels that read and write each of the four."""
     ring, exchange = laid_out(SHAPE, context=4), laid_out(SHAPE, context=4, exchanges_heads=True)
 
-    def moved(layer: LayerWork) -> tuple[float, int]:
-        found = [
-            one for one in layer.forward if isinstance(one, StreamWork) and one.kind is Stream.ELEMENTWISE
-        ]  # fmt: skip
+    def moved(works: tuple[Work, ...]) -> tuple[float, int]:
+        found = [one for one in works if isinstance(one, StreamWork) and one.kind is Stream.ELEMENTWISE]
         return sum(one.bytes for one in found), sum(one.launches for one in found)
 
-    (before, kernels), (after, more) = moved(ring), moved(exchange)
-    assert after - before == 4.0 * sum(sent(exchange.forward))
-    assert more - kernels == 8
+    for side in ("forward", "backward"):
+        (before, kernels), (after, more) = moved(getattr(ring, side)), moved(getattr(exchange, side))
+        assert after - before == 4.0 * sum(sent(getattr(exchange, side)))
+        assert more - kernels == 8
 
 
 def test_attention_keeps_its_output_beside_the_projections_input() -> None:

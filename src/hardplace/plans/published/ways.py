@@ -183,7 +183,7 @@ def _exchange_of(row: Mapping[str, str]) -> ContextExchange:
     note = row.get("note", "")
     if said := _EXCHANGE.search(note):
         return _EXCHANGES[said[1]]
-    if "keys and values gathered" in note:  # Llama 3's report
+    if "keys and values gathered" in note:  # Llama 3's report, and what `hardplace run` writes
         return ContextExchange.ALL_GATHER
     if "SimuMax" in row["source"] and float(row.get("cp", "") or 1) > 1:
         return ContextExchange.ALL_TO_ALL
