@@ -16,7 +16,7 @@ from hardplace.cli.app import app  # noqa: E402
 from hardplace.csv_table import parse  # noqa: E402
 from hardplace.errors import BadInput  # noqa: E402
 from hardplace.plans.plan import ContextExchange, Format, Plan  # noqa: E402
-from hardplace.plans.published.own import measured_runs  # noqa: E402
+from hardplace.plans.published.own import measured_runs, own_runs  # noqa: E402
 from hardplace.plans.published.rows import rows_of  # noqa: E402
 from hardplace.run.execute import executed  # noqa: E402
 from hardplace.run.launch import RankFailed, prepared, run_forked  # noqa: E402
@@ -80,8 +80,8 @@ def test_a_run_from_the_command_line(tmp_path, monkeypatch):
     # On a device of the catalogue the same row is a measured step that `anchor` takes.
     (row,) = rows_of(parse(runs.read_text(), "runs.csv"))
     with pytest.raises(BadInput, match="device cpu: no device of the catalogue"):
-        measured_runs([row], "runs.csv")
-    (taken,) = measured_runs([row | {"device": device_of("NVIDIA H100 80GB HBM3")}], "runs.csv")
+        measured_runs(own_runs([row], "runs.csv"))
+    (taken,) = measured_runs(own_runs([row | {"device": device_of("NVIDIA H100 80GB HBM3")}], "runs.csv"))
     assert (taken.plan.tensor, taken.plan.global_batch, taken.plan.precision) == (2, 4, Format.FP32)
     assert (taken.seconds, taken.fleet.devices) == (float(row["target_iter_s"]), 2)
     append_row(runs, row)
@@ -103,14 +103,14 @@ def test_a_row_is_read_as_the_plan_that_ran():
     plan = in_fp32(Plan(**given, recompute="full", recompute_layers=1))
 
     row = measured_row("here", workload_of("llama"), plan, found, "NVIDIA H100 80GB HBM3", 4)
-    (taken,) = measured_runs([row], "runs.csv")
+    (taken,) = measured_runs(own_runs([row], "runs.csv"))
     assert (taken.plan.zero, taken.plan.shard, taken.plan.recompute_layers) == (3, 2, 1)
     for odd in ({"schedule": "zero-bubble"}, {"pipeline": 2, "data": 2, "zero": 1, "shard": 0, "stages": (3, 1)}):
         with pytest.raises(BadInput, match="the usual one: a table of runs has no column"):
             measured_row("here", workload_of("llama"), replace(plan, **odd), found, "cpu", 4)
     divided = replace(plan, context=2, data=2, zero=0, shard=0)
     row = measured_row("here", workload_of("llama"), divided, found, "NVIDIA H100 80GB HBM3", 4)
-    (taken,) = measured_runs([row], "runs.csv")
+    (taken,) = measured_runs(own_runs([row], "runs.csv"))
     assert (taken.plan.context, taken.plan.context_exchange) == (2, divided.context_exchange)
     even = replace(plan, pipeline=2, data=2, zero=1, shard=0, stages=(2, 2))
     assert measured_row("here", workload_of("llama"), even, found, "cpu", 4)["pp"] == "2"
