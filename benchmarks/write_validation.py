@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from schedule_ratios import text as schedule_gains
+
 from hardplace.csv_table import parse
 from hardplace.plans.fleet import Pricers
 from hardplace.plans.published.rows import rows_of
@@ -29,6 +31,7 @@ DOCUMENT, FIGURE = ROOT / "docs/validation.md", ROOT / "docs/images/validation.s
 FIRST = "**Sources left out of the fit, calibration splits**"
 UNSEEN = "**torchtitan (torchtitan.csv), a source that no fit has seen**"
 MEMORY = "**Memory of two more sources (memory.csv), that no fit has seen**"
+SCHEDULES = "**Pipeline schedules (schedules.csv), a source that no fit has seen**"
 OTHERS = "**More runs (runs-2026b.csv), whole sources**"
 WORST = 20
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#b8860b", "#66ccee", "#aa3377", "#555555", "#e07b39")  # Tol's bright
@@ -136,6 +139,9 @@ def main() -> None:
         printed(scores("torchtitan.csv", known)),
         MEMORY,
         printed(scores("memory.csv", known)),
+        SCHEDULES,
+        printed(scores("schedules.csv", known)),
+        schedule_gains().strip(),
         *(part for path in sorted(FOLDER.glob("gathered-*.csv")) for part in gathered(path, known)),
     ]
     DOCUMENT.write_text(before + "\n\n".join(parts) + "\n" + heading + after)

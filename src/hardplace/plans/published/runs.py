@@ -87,7 +87,7 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
         plan=plan,
         device=device,
         node=node_of_run(row, name, plan.devices),
-        open=tuple(one for one in ("micro_batch", "recompute", "vpp") if not row[one].strip() and _is_open(one, plan)),
+        open=tuple(one for one in ("micro_batch", "recompute", "vpp") if _is_open(one, row, plan)),
     )
 
 
@@ -101,11 +101,13 @@ def _memory_gib(name: str) -> float:
     return device_named(name).memory_bytes / (1 << 30)
 
 
-def _is_open(column: str, plan: Plan) -> bool:
-    """Return whether a blank cell leaves something open: virtual stages only in a pipeline of Megatron Core,
-    micro-batches not in a pipeline of torchtitan, which has a default."""
+def _is_open(column: str, row: Mapping[str, str], plan: Plan) -> bool:
+    """Return whether a blank cell leaves something open: virtual stages only in a pipeline of Megatron Core whose
+    schedule is not stated, micro-batches not in a pipeline of torchtitan, which has a default."""
+    if row[column].strip():
+        return False
     if column == "vpp":
-        return plan.pipeline > 1 and plan.software == "megatron-core"
+        return plan.pipeline > 1 and plan.software == "megatron-core" and not row.get("schedule", "").strip()
     return column != "micro_batch" or plan.pipeline == 1 or plan.software != "torchtitan"
 
 
@@ -172,12 +174,14 @@ def _plan(row: Mapping[str, str]) -> Plan:
     short = row["precision"] == "fp16" or row["precision"].endswith("(pure)") or (stack == "megatron-core" and nvidia)
     short = short or bool(_SHORT_GRADIENTS.search(row.get("note", "")))
     short = short or stack in ("xla", ON_ARRAYS) or re.search("fms-fsdp|InternEvo", row["source"])
+    ways = ways_of(row)
+    folds = "schedule" in ways and ways["schedule"].folds  # stages of a V have two chunks
     return Plan(
         global_batch=whole_in(row, "global_batch"),
         tensor=tensor,
         sequence=tensor > 1 and (stack in ON_ARRAY_SOFTWARE or bool(whole_in(row, "sp", 0))),
         pipeline=whole_in(row, "pp"),
-        virtual=max(1, whole_in(row, "vpp", 1)),
+        virtual=max(1, whole_in(row, "vpp", 2 if folds else 1)),
         data=data,
         context=context,
         expert=whole_in(row, "ep", 1),
@@ -191,7 +195,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
         flash=row["flash_attention"].strip() not in (("0", "") if stack == "neuron" else ("0",)),
         recompute_modules=modules_of(row) if kind is Recompute.SELECTIVE else (),
-        **ways_of(row),
+        **ways,
     )
 
 

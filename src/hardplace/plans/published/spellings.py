@@ -82,13 +82,24 @@ _GRAPHS = {
     **dict.fromkeys(("layer", "layers", "perlayer"), "layer"),
     **dict.fromkeys(("partial", "te", "tescoped", "attn"), "partial"),
 }
-
-
 _EXCHANGES = {
     **dict.fromkeys(("ring", "p2p", "ringattention", "kvring"), "ring"),
     **dict.fromkeys(("alltoall", "a2a", "ulysses"), "all-to-all"),
     **dict.fromkeys(("allgather", "gather", "kvallgather"), "all-gather"),
 }
+_SCHEDULES = {
+    **dict.fromkeys(("1f1b", "interleaved", "interleaved1f1b", "1f1binterleaved", "1f1bi"), "1f1b"),
+    **dict.fromkeys(("zerobubble", "zbb", "zbh1", "zb1p"), "zero-bubble"),
+    **dict.fromkeys(("zbv", "zbvzerobubble"), "zb-v"),
+    "gpipe": "gpipe",
+    "vhalf": "v-half",
+    "vmin": "v-min",
+    "dualpipev": "dualpipe-v",
+}
+_WORDS = (
+    *(("dispatcher", _DISPATCHERS), ("graphs", _GRAPHS)),
+    *(("context_exchange", _EXCHANGES), ("schedule", _SCHEDULES)),
+)
 
 
 def squashed(text: str) -> str:
@@ -132,7 +143,7 @@ def _device(text: str) -> str:
 
 
 def canonical(row: Mapping[str, str]) -> dict[str, str]:
-    """Return a row in whose cells precision, ZeRO, recompute, kernels and exchanges are spelled as they are
+    """Return a row in whose cells precision, ZeRO, recompute, kernels, exchanges and schedules are spelled as they are
     read; doing it again changes nothing."""
     found = dict(row)
     found["precision"] = _precision(row["precision"])
@@ -142,7 +153,7 @@ def canonical(row: Mapping[str, str]) -> dict[str, str]:
         found["recompute_modules"] = " ".join(_modules(row["recompute_modules"]))
     flash, backend = _attention(row)
     found |= {"flash_attention": flash, "moe": "" if squashed(row["moe"]) in (*_NO, "dense") else row["moe"]}
-    for column, words in (("dispatcher", _DISPATCHERS), ("graphs", _GRAPHS), ("context_exchange", _EXCHANGES)):
+    for column, words in _WORDS:
         if text := row.get(column, "").strip():
             found[column] = words.get(squashed(text), text)
     return found | ({"backend": backend} if backend or "backend" in row else {})

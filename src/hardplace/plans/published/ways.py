@@ -15,7 +15,7 @@ from hardplace.cost.layers.software import (
     Graphs,
 )
 from hardplace.errors import BadInput
-from hardplace.plans.plan import MODULES, ContextExchange
+from hardplace.plans.plan import MODULES, ContextExchange, PipelineSchedule
 from hardplace.plans.published.recipes import recipe_fields, recipe_of, released
 from hardplace.plans.published.remat import inputs_offloaded, modules_of_policy
 
@@ -215,7 +215,7 @@ def _stated(row: Mapping[str, str]) -> dict[str, Any]:
     """Return what a row's own columns state; BadInput for a value that is none of theirs."""
     found: dict[str, Any] = {}
     kinds = {"dispatcher": Dispatcher, "graphs": Graphs, "context_exchange": ContextExchange}
-    for column, kind in kinds.items():
+    for column, kind in (kinds | {"schedule": PipelineSchedule}).items():
         text = row.get(column, "").strip().lower()
         if text and text != "not stated":
             try:
