@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fit_training import worked
+from training_tables import FITTED
 
 from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, SOFTWARE, on_arrays_of
@@ -42,10 +43,9 @@ from hardplace.plans.published.scores import estimated
 from hardplace.plans.published_best import BEST_FILE, BestRun, best_runs
 from hardplace.workload.load import catalogue, load
 
-FOLDER = Path(__file__).parent.parent / "validation/training"
 COUNTS = (8, 64, 256, 1024)
 GAP = 0.01  # of samples a second, at which a search ends
-ROWS = FOLDER.parent.parent / "hardplace-out" / "catalogue_mfu.csv"
+ROWS = Path(__file__).parent.parent / "hardplace-out/catalogue_mfu.csv"
 COLUMNS = ("software", "model", "device", "devices", "mfu", "at_most", "published", "said", "why")
 
 
@@ -53,8 +53,7 @@ def published() -> dict[tuple[str, str], tuple[float, str]]:
     """Return the best published MFU by device and precision (16-bit formats as one), with its run."""
     best: dict[tuple[str, str], tuple[float, str]] = {}
     known: Pricers = {}
-    for name in ("training.csv", "runs-2026b.csv"):
-        path = FOLDER / name
+    for path in FITTED:
         for row in rows_of(parse(read_text(path), str(path))):
             if row["grade"] == "C" or row["flag"] or not row["target_iter_s"]:
                 continue

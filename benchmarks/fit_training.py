@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from memory_spread import half_of
+from training_tables import FITTED
 
 from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS, on_arrays_of
 from hardplace.cost.layers.work import AttentionWork, GemmWork, Work
@@ -54,7 +55,6 @@ from hardplace.workload.load import load
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src/hardplace/plans/data/training.json"
 SPREADS = OUT.with_name("intervals.json")
-TABLES = ("validation/training/training.csv", "validation/training/runs-2026b.csv")
 # sd of the prior of offsets, by group of figures; which offsets there are
 GROUPS = {
     "products": ("products", "low"),
@@ -145,8 +145,7 @@ def telling(plan: Plan) -> set[str]:
 def cases(*, everything: bool = False) -> Iterator[Case]:
     """Yield the rows that count of the calibration splits; everything: of the test splits too, to be looked at."""
     pricers: Pricers = {}
-    for name in TABLES:
-        path = ROOT / name
+    for path in FITTED:
         for row in rows_of(parse(read_text(path), str(path))):
             counted = row["grade"] != "C" and not row["flag"] and row["target_iter_s"]
             if not counted or (row["split"] != "calibration" and not everything):
@@ -173,19 +172,21 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
 
 def unnamed(listed: Sequence[Case], known: Pooled) -> dict[str, float]:
     """Return, by generation, the least factor of kernels of plans that name no software with which simple plans are
-    not faster than the best published run of the device: no plan is taken to beat everyone who tried.
+    not faster than the best published run of the generation: no plan is taken to beat everyone who tried.
 
     `best_runs` has the best MFU in 16 bit of every device, of both splits (the one thing that is
     taken of the test split; no row that is scored depends on it but those that name no software).
+    Of a generation the best counts, on whichever device: H800, H200 and H100 have the same tensor cores, and two runs
+    of one of them say little.
     """
     factors: dict[str, float] = {}
-    best = {one.device: one.mfu for one in best_runs().values() if one.precision == "bf16"}
+    by_speed = sorted(best_runs().values(), key=lambda one: one.mfu)
+    best = {one.kind: one for one in by_speed if one.precision == "bf16"}
     fitted_kinds = {one.fleet.sites[0].pricer.kind for one in listed}
-    for name, mfu in best.items():
-        tries = [simple(name, model) for model in ("llama2-7b", "llama2-13b", "llama3-8b")]
-        kind = tries[0][2].sites[0].pricer.kind
+    for kind, run in best.items():
         if kind in fitted_kinds:
-            factors[kind] = max(factors.get(kind, 1.0), *(slowed(*one, mfu, known) for one in tries))
+            tries = [simple(run.device, model) for model in ("llama2-7b", "llama2-13b", "llama3-8b")]
+            factors[kind] = max(1.0, *(slowed(*one, run.mfu, known) for one in tries))
     return factors
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/memory_spread.py [--dry]
 
-Every counted row with a published memory, of all tables of validation/training: no equation of memory is fitted but
+Every counted row with a published memory, of all tables (training_tables.py): no equation of memory is fitted but
 what BLOOM's allocator loses, so all are runs that the model has not seen. What a source is off is drawn from
 N(0, s^2), s by class from the mean squares of its n sources; the interval of the next source is t(n) s, with Student's
 t, 0.9 one-sided and n degrees of freedom: few sources are a wide interval. ATorch's runs are two sources with ZeRO-3:
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from training_tables import FOLDER, WITH_MEMORY
 
 from hardplace.csv_table import parse
 from hardplace.files import read_text, write, write_text
@@ -35,17 +36,15 @@ from hardplace.plans.intervals import (
     Spread,
     spreads,
 )
-from hardplace.plans.published.rows import fullest_bytes, published_bytes, rows_of, source_of
+from hardplace.plans.published.rows import NotModelled, fullest_bytes, published_bytes, rows_of, source_of
 from hardplace.plans.published.runs import PublishedRun, run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
 
 ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / "validation/training"
 OUT = ROOT / "src/hardplace/plans/data/intervals.json"
-TABLES = ("training.csv", "runs-2026b.csv", "torchtitan.csv", "memory.csv")
 PLAIN = "fsdp-eager"
 # Student's t, 0.9 one-sided, by degrees of freedom (any table of it)
-T90 = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397)
+T90 = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397, 1.383, 1.372, 1.363, 1.356, 1.350, 1.345, 1.341, 1.337)
 Errors = dict[str, list[float]]  # logarithms of measured over predicted, by source
 
 
@@ -66,12 +65,14 @@ class MemoryRow:
 def rows() -> Iterator[MemoryRow]:
     """Yield the rows that count."""
     known: Pricers = {}
-    for name in TABLES:
-        path = FOLDER / name
+    for path in WITH_MEMORY:
         for row in rows_of(parse(read_text(path), str(path))):
             if row["grade"] == "C" or row["flag"] or not published_bytes(row):
                 continue
-            run = settled(run_of(row), known)
+            try:
+                run = settled(run_of(row), known)
+            except NotModelled:
+                continue
 
             def off(one: PublishedRun, row: Mapping[str, str] = row) -> float:
                 found = estimate_plan(of_shape(one.shape, one.plan), one.plan, fleet_of_run(one, known))
