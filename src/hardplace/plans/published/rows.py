@@ -147,9 +147,13 @@ def _is_number(text: str, *, whole: bool) -> bool:
     return 0.0 <= value < _MOST and (not whole or value == int(value))
 
 
+_ALIASES = {"aws-neuron-sdk": "github.com/aws-neuron/aws-neuron-sdk"}  # names that tables have of one source
+
+
 def source_of(row: Mapping[str, str]) -> str:
-    """Return where a run was published: the repository (one source, whatever its commit) or the document."""
-    return row["source"].split(" ")[0].split("@")[0]
+    """Return where a run was published: the repository or the document, one source whatever its commit or release."""
+    name = re.sub(r"@.*|/[\d.]+$", "", row["source"].split(" ")[0])
+    return _ALIASES.get(name, name)
 
 
 def as_counted(row: Mapping[str, str], memory: StageMemory) -> float:
