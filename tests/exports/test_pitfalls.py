@@ -175,6 +175,8 @@ def test_parts_of_a_v_are_in_the_order_of_the_model():
         assert [len(one) + len(two) for one, two in zip(layers[:4], layers[:3:-1], strict=True)] == [6, 9, 9, 8]
         assert parts[0][0] == "tok_embeddings"
         assert parts[-1][-2:] == ["norm", "output"]
+    again = {"schedule": PipelineSchedule.ZB_V, "recompute": Recompute.FULL}
+    assert broken(Target.TORCHTITAN, **again, **fields) == ["recompute"]  # torch would run it for each group of weights
     for schedule in (PipelineSchedule.V_HALF, PipelineSchedule.V_MIN):
         assert broken(Target.TORCHTITAN, schedule=schedule, **fields) == ["schedule"]
         assert "schedule" in broken(Target.MEGATRON, schedule=schedule, **fields)

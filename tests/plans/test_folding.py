@@ -75,6 +75,34 @@ def test_a_stage_holds_its_chunks_while_they_are_in_flight():
         assert one.step_s == found.step_s
 
 
+@pytest.mark.parametrize(("recompute", "flash"), [(Recompute.FULL, True), (Recompute.SELECTIVE, False)])
+def test_what_a_backward_pass_makes_again_waits_for_its_weight_gradients(recompute, flash):
+    """By replay of each stage's order: from its forward pass a chunk keeps what recompute keeps, from its backward pass
+    to its weight gradients what they need beside. The seconds are those of the backward pass."""
+    for schedule in (one for one in PipelineSchedule if one.folds):
+        plan = replace(PLAN, schedule=schedule, stages=(3, 11, 9, 9), recompute=recompute, flash=flash)
+        assert not list(problems(plan))
+        chain = as_run(of_workload(load("llama2-7b"), plan), plan)
+        found, stages = estimate_plan(chain, plan, FLEET), stage_work(chain, plan, stages_of(chain, plan))
+        for index, (stage, memory) in enumerate(zip(stages, found.memory, strict=True)):
+            chunks = chunks_of(stage, index, chain, plan)
+            saved, late = (
+                [sum(getattr(one, name) for one in chunk) for chunk in chunks] for name in ("saved_bytes", "late_bytes")
+            )
+            live = most = 0.0
+            for phase, _, chunk in order(index, 4, plan.micro_batches, 2, schedule):
+                live += {
+                    Pass.FORWARD: saved[chunk], Pass.BACKWARD: late[chunk], Pass.WEIGHT: -saved[chunk] - late[chunk]
+                }[phase]  # fmt: skip
+                most = max(most, live)
+            assert memory.activations_bytes == pytest.approx(most)
+            assert (sum(late) > 0) == (recompute is Recompute.FULL)  # of scores and softmax none is needed
+        bare = replace(plan, recompute=Recompute.NONE)
+        without = estimate_plan(of_workload(load("llama2-7b"), bare), bare, FLEET)
+        assert found.step_s > without.step_s
+        assert found.memory[1].activations_bytes < without.memory[1].activations_bytes
+
+
 def test_activations_are_a_half_and_a_third_of_1f1b():
     """Of 16 stages 16, 9 and 6 micro-batches (arXiv 2405.15362), all of layers alike: 32 in two chunks each."""
     plan = replace(PLAN, global_batch=64, pipeline=16)
@@ -112,7 +140,10 @@ def test_a_tied_embedding_is_on_one_stage():
     [
         ({"virtual": 1}, "virtual: 1: expected 2 with schedule v-half"),
         ({"pipeline": 1, "virtual": 2}, "schedule: v-half: expected pipeline 2 or more"),
-        ({"recompute": Recompute.FULL}, "recompute: full: expected none with schedule v-half"),
+        (
+            {"recompute": Recompute.FULL, "recompute_layers": 2},
+            "recompute_layers: 2: expected 0, all layers, with schedule v-half",
+        ),
         ({"offload_layers": 1}, "offload_layers: 1: expected 0 with schedule v-half"),
         ({"stages": (8, 8, 8, 1)}, r"stages: \[8, 8, 8, 1\]: expected a layer for each of the two chunks"),
         ({"schedule": PipelineSchedule.DUALPIPE_V, "global_batch": 7}, "expected micro-batches of twice the stages"),

@@ -68,8 +68,9 @@ def kept_again(chain: LayerChain, plan: Plan, index: int, layers: Collection[int
     )
 
 
-def second_saved_bytes(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> float:
-    """Return what the second chunk of a stage keeps of a micro-batch in a V-shaped schedule; 0 in others.
+def second_bytes(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan: Plan) -> tuple[float, float]:
+    """Return what the second chunk of a stage keeps of a micro-batch in a V-shaped schedule, and what of what recompute
+    makes its weight gradients wait for; 0 in others.
 
     Args:
         stage: Layers of the stage.
@@ -78,14 +79,15 @@ def second_saved_bytes(stage: Sequence[LayerWork], index: int, chain: LayerChain
         plan: The plan.
     """
     if not plan.schedule.folds:
-        return 0.0
+        return 0.0, 0.0
     places = [layer for layer, at in enumerate(stages_of(chain, plan)) if at == index and chain.second[layer]]
     layers = chunks_of(stage, index, chain, plan)[1]
-    return sum(one.saved_bytes for one in layers) - kept_twice(chain.kept, set(places), set())
+    saved = sum(one.saved_bytes for one in layers) - kept_twice(chain.kept, set(places), set())
+    return saved, sum(one.late_bytes for one in layers)
 
 
 def held(
-    stage: Sequence[LayerWork], twice: WeightSizes, again_bytes: float, second_bytes: float = 0.0
+    stage: Sequence[LayerWork], twice: WeightSizes, again_bytes: float, second: tuple[float, float] = (0.0, 0.0)
 ) -> StageContents:
     """Return what the layers of a stage hold on one rank.
 
@@ -93,7 +95,7 @@ def held(
         stage: Layers of the stage.
         twice: Weights that they count more than once (`workload.weights.surplus`).
         again_bytes: Bytes of a micro-batch's activations that they count more than once (`kept_again`).
-        second_bytes: Bytes that its second chunk keeps, in a V-shaped schedule (`second_saved_bytes`).
+        second: What of it is of its second chunk, in a V-shaped schedule (`second_bytes`).
     """
     total = WeightSizes().plus(twice, -1)
     weights = {one: one.weights for one in dict.fromkeys(stage)}
@@ -113,5 +115,6 @@ def held(
         largest_trained_parameters=max(sum(sizes[:2]) for sizes in weights.values()),
         largest_packed_bytes=max(sum(sizes[4:]) for sizes in weights.values()),
         boundary_bytes=stage[0].output_bytes,
-        second_saved_bytes=second_bytes,
+        second_saved_bytes=second[0],
+        second_late_bytes=second[1],
     )

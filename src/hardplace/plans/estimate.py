@@ -14,7 +14,7 @@ from hardplace.answers import Answer
 from hardplace.cost.layers.work import AttentionWork, GemmWork, LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.chain import LayerChain, stage_work, stages_of
-from hardplace.plans.chunks import chunks_of, held, kept_again, second_saved_bytes
+from hardplace.plans.chunks import chunks_of, held, kept_again, second_bytes
 from hardplace.plans.efficiencies import is_fitted, rows_together
 from hardplace.plans.fleet import DevicePool, Fleet
 from hardplace.plans.folding import as_run
@@ -141,7 +141,7 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         stage_memory(
             plan,
             index,
-            held(stage, again, kept_again(chain, plan, index, own), second_saved_bytes(stage, index, chain, plan)),
+            held(stage, again, kept_again(chain, plan, index, own), second_bytes(stage, index, chain, plan)),
         )
         for index, (stage, again, own) in enumerate(zip(stages, twice, members, strict=True))
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from hardplace.plans.pipeline import in_flight, weights_left
 from hardplace.plans.plan import GRADIENT_BYTES, STATE_BYTES, Format, OptimizerKind, Plan
 from hardplace.plans.v_orders import v_turns
+from hardplace.workload.types import Recompute
 
 HELD_GRADIENT_BYTES = GRADIENT_BYTES | {"bf16+fp32": 6}  # the 16-bit one stays beside its fp32 sum
 
@@ -61,6 +62,7 @@ class StageContents:
         passing_bytes: Of the logits and loss, what is freed before the backward pass of the last layer.
         lingering_bytes: What the last step left that is held until the forward pass has ended.
         second_saved_bytes: What of saved_bytes the second chunk of a V-shaped schedule keeps; else 0.
+        second_late_bytes: The same of late_bytes.
         late_bytes: What of one micro-batch recompute makes, or comes back from host memory, and weight gradients need.
         late_working_bytes: What of working_bytes late_bytes counts already: the less where both are held.
         logits_gradient_bytes: Gradient of the logits of one micro-batch, which the head's weight gradients read.
@@ -82,6 +84,7 @@ class StageContents:
     passing_bytes: float = 0.0
     lingering_bytes: float = 0.0
     second_saved_bytes: float = 0.0
+    second_late_bytes: float = 0.0
     late_bytes: float = 0.0
     late_working_bytes: float = 0.0
     logits_gradient_bytes: float = 0.0
@@ -243,8 +246,8 @@ def _in_flight_bytes(plan: Plan, stage: int, held: StageContents) -> tuple[float
     """Return what a stage keeps of the micro-batches in flight, at most: activations, and logits with the loss.
 
     Where weight gradients run apart, what recompute has made waits for them, and the gradient of the logits. In a V
-    the chunks of a stage may differ, and how many of each are in flight does; logits stay until the head's weight
-    gradients.
+    the chunks of a stage may differ, and how many of each are in flight does, and wait; logits stay until the head's
+    weight gradients.
     """
     if not plan.schedule.folds:
         flight = in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
@@ -253,9 +256,11 @@ def _in_flight_bytes(plan: Plan, stage: int, held: StageContents) -> tuple[float
             return flight * held.saved_bytes, held.logits_bytes
         logits = held.logits_bytes + (late - 1) * held.logits_gradient_bytes
         return flight * held.saved_bytes + late * held.late_bytes, logits
-    pairs = v_turns(plan.pipeline, plan.micro_batches, plan.schedule)[stage].held
-    second, most = held.second_saved_bytes, 0.0
-    for one, two in pairs:
-        more = one * (held.saved_bytes - second) + two * second - most
-        most = most + (more + abs(more)) / 2.0  # the larger of both, of numbers and of arrays alike
-    return most, max(two for _, two in pairs) * held.logits_bytes
+    turns = v_turns(plan.pipeline, plan.micro_batches, plan.schedule)[stage]
+    saved, waiting = held.second_saved_bytes, held.second_late_bytes
+    most, sizes = 0.0, (held.saved_bytes - saved, saved, held.late_bytes - waiting, waiting)
+    for counts in turns.held if plan.recompute is Recompute.NONE else turns.waiting:
+        # the larger of both, of numbers and of arrays alike
+        more = sum(count * size for count, size in zip(counts, sizes, strict=False)) - most
+        most = most + (more + abs(more)) / 2.0
+    return most, max(one[1] for one in turns.held) * held.logits_bytes

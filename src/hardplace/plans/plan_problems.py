@@ -104,11 +104,8 @@ def _folded(plan: Plan) -> Iterator[str]:
     if plan.schedule is PipelineSchedule.DUALPIPE_V and plan.micro_batches < 2 * plan.pipeline:
         expected = f"micro-batches of twice the stages or more with it, {2 * plan.pipeline}"
         yield f"schedule: {plan.schedule}: expected {expected}, not {plan.micro_batches}"
-    if plan.recompute is not Recompute.NONE:
-        yield (
-            f"recompute: {plan.recompute}: expected none with schedule {plan.schedule}: what a backward pass computes "
-            "again would wait for the weight gradients"
-        )
+    if plan.recompute_layers:
+        yield f"recompute_layers: {plan.recompute_layers}: expected 0, all layers, with schedule {plan.schedule}"
     if plan.offload_layers:
         yield (
             f"offload_layers: {plan.offload_layers}: expected 0 with schedule {plan.schedule}: weight gradients, which "

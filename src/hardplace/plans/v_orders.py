@@ -27,6 +27,7 @@ class VTurns(NamedTuple):
         forwards_left: Forward passes after the first backward pass.
         weights_left: Weight gradients after the last backward pass.
         held: Chunks in flight, from their forward pass to their weight gradients, where they are most.
+        waiting: The same with those of them that wait for their weight gradients: pairs of both, one after the other.
         apart: Micro-batches from one to the first whose forward pass through the first chunk comes after its backward
             pass there.
         turns: The same of the way on from the stage alone, forward and backward: micro-batches from one to the first
@@ -35,7 +36,8 @@ class VTurns(NamedTuple):
 
     forwards_left: tuple[int, int]
     weights_left: tuple[int, int]
-    held: tuple[tuple[int, int], ...]
+    held: tuple[tuple[int, ...], ...]
+    waiting: tuple[tuple[int, ...], ...]
     apart: int
     turns: tuple[int, int]
 
@@ -244,18 +246,29 @@ def _turns(stages: int, micro_batches: int, schedule: PipelineSchedule) -> tuple
 def _turns_of(order: tuple[VItem, ...]) -> VTurns:
     backs = [place for place, (phase, _, _) in enumerate(order) if phase == BACKWARD]
     after, ended = order[backs[0] :], order[backs[-1] :]
-    held, seen = [0, 0], set[tuple[int, int]]()
+    held, late, seen = [0, 0], [0, 0], set[tuple[int, ...]]()
     for phase, _, chunk in order:
-        if phase != BACKWARD:
-            held[chunk] += 1 if phase == FORWARD else -1
-            seen.add((held[0], held[1]))
-    most = (one for one in seen if not any(one != two and one[0] <= two[0] and one[1] <= two[1] for two in seen))
+        held[chunk] += (1, 0, -1)[phase]
+        late[chunk] += (0, 1, -1)[phase]
+        seen.add((*held, *late))
     return VTurns(
         forwards_left=(_count(after, FORWARD, 0), _count(after, FORWARD, 1)),
         weights_left=(_count(ended, WEIGHT, 0), _count(ended, WEIGHT, 1)),
-        held=tuple(sorted(most)),
+        held=_most({one[:2] for one in seen}),
+        waiting=_most(seen),
         apart=_apart(order, (FORWARD, 0), (BACKWARD, 0)),
         turns=(_apart(order, (FORWARD, 0), (FORWARD, 1)), _apart(order, (BACKWARD, 1), (BACKWARD, 0))),
+    )
+
+
+def _most(seen: set[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Return the tuples of which no other has as much of everything."""
+    return tuple(
+        sorted(
+            one
+            for one in seen
+            if not any(one != two and all(a <= b for a, b in zip(one, two, strict=True)) for two in seen)
+        )
     )
 
 

@@ -72,8 +72,8 @@ def test_v_shaped_schedules_are_searched_where_they_are_asked_for():
     assert {(one.plan.schedule, one.plan.virtual, one.plan.recompute) for one in found} == {
         (PipelineSchedule.V_HALF, 2, Recompute.NONE)
     }
-    with pytest.raises(BadInput, match="fixed: recompute=full: expected none with schedule v-half"):
-        searched(schedule=(PipelineSchedule.V_HALF,), recompute=(Recompute.FULL,))
+    with pytest.raises(BadInput, match="fixed: recompute_layers=2: expected 0 with schedule v-half"):
+        searched(schedule=(PipelineSchedule.V_HALF,), recompute=(Recompute.FULL,), recompute_layers=(2,))
     with pytest.raises(BadInput, match="fixed: virtual=4: expected 2 with schedule v-half"):
         searched(schedule=(PipelineSchedule.V_HALF,), virtual=(4,))
 

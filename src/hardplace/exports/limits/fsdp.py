@@ -24,6 +24,7 @@ from hardplace.exports.limits.shared import (
 )
 from hardplace.exports.limits.types import TrainerLimit
 from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, PipelineSchedule, Plan
+from hardplace.workload.types import Recompute
 
 
 def _sharded_data(plan: Plan) -> int:
@@ -74,6 +75,12 @@ TORCHTITAN = (
         reason="of V-shaped schedules torch.distributed.pipelining has ZBVZeroBubble and DualPipeV",
         broken=is_one_of("schedule", PipelineSchedule.V_HALF, PipelineSchedule.V_MIN),
         mends=to(schedule=PipelineSchedule.ZB_V),
+    ),
+    TrainerLimit(
+        field="recompute",
+        reason="torch runs a recomputed layer again for each group of weights where their gradients are apart",
+        broken=lambda plan, facts: plan.schedule.folds and plan.recompute is not Recompute.NONE,
+        mends=to(recompute=Recompute.NONE, recompute_modules=()),
     ),
     *LONG_ENOUGH,
     EMPTY,

@@ -197,11 +197,10 @@ class PlanSearch:
             effort = AT_FIRST if family.exact else ONLY
             faster, left_s = family.by_paths(min(first.step_s, self._list.wanted_s(family)), effort)
             tried += faster
-        if family.plan.schedule.folds and family.exact:
-            if math.isfinite(left_s):
-                self._later.append((left_s, family))
-        else:
+        if not (family.plan.schedule.folds and family.exact):
             self._price_in_order(family, tried)
+        elif math.isfinite(left_s):
+            self._later.append((left_s, family))
         best = min(tried, key=lambda one: one.step_s)
         self.cut_count += len({one.cut for one in tried}) - 1  # the first was counted when it was found
         self._map.price(family.plan, best.step_s)
@@ -293,9 +292,10 @@ class PlanSearch:
             if some in (0, most)
         ]
         ways += [
-            replace(cell.plan, schedule=schedule, virtual=virtual, zero=zero)
+            replace(cell.plan, schedule=schedule, virtual=virtual, recompute=kind, zero=zero)
             for schedule, virtual in plans
-            if schedule.folds
+            for kind, some in kinds
+            if schedule.folds and not some
         ]
         if not any(self.divided.may_fit(cell, way) for way in reversed(ways)):
             self.short += count

@@ -82,9 +82,9 @@ def lightest(search: PlanSearch) -> Iterator[PlanEstimate]:
     for plan, chains, fleet in search.divided.divisions():
         ways = schedules(space, plan, shape)
         kinds = recomputes(space, plan, shape)
-        for folds in (False, True):  # a V-shaped one recomputes nothing
+        for folds in (False, True):  # a V-shaped one recomputes all layers of a stage, or none
             able = [way for way in ways if way[0].folds == folds]
-            eases = [one for one in kinds if not folds or one[0] is Recompute.NONE]
+            eases = [one for one in kinds if not folds or not one[1]]
             if able and eases:
                 yield from _lightest(search, plan, able, eases, chains, fleet)
 

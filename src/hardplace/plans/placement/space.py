@@ -12,7 +12,7 @@ from typing import Any
 
 from hardplace.errors import BadInput
 from hardplace.plans.plan import ContextExchange, PipelineSchedule, Plan
-from hardplace.workload.types import OperatorKind, Recompute, Workload
+from hardplace.workload.types import OperatorKind, Workload
 
 HEADROOM = 0.05  # of a device's memory that plans keep free unless asked otherwise (judged; its interval is wider)
 NUMERICS = (
@@ -51,7 +51,7 @@ SEARCHED = (
 )
 
 
-_FOLDED = {"virtual": 2, "recompute": Recompute.NONE, "recompute_layers": 0, "offload_layers": 0}  # of V schedules
+_FOLDED = {"virtual": 2, "recompute_layers": 0, "offload_layers": 0}  # of V-shaped schedules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

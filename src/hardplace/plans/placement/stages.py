@@ -222,10 +222,11 @@ class Stages:
             "largest_packed_bytes": largest(slice(4, 6)),
             "boundary_bytes": outputs[self._first()],
             "second_saved_bytes": np.zeros(len(self.low)),
+            "second_late_bytes": np.zeros(len(self.low)),
         }
         if self.parts.chain.second:
-            saved = self._by_side(again.saved_bytes[:, None])[1, :, 0]
-            held["second_saved_bytes"] = saved - self._kept_by_side()[1]
+            saved, late = self._by_side(np.stack([again.saved_bytes, again.late_bytes], axis=1))[1].T
+            held |= {"second_saved_bytes": saved - self._kept_by_side()[1], "second_late_bytes": late}
         return StageContents(**cast(Any, held))
 
     def _largest(self, again: Floats, eased: Floats) -> Floats:
