@@ -1,9 +1,11 @@
 """Memory of a stage by software and policy: bytes by hand, and what waits in host memory."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from hardplace.api.measurements import scored_runs
 from hardplace.cost.layers.decoder import block
 from hardplace.cost.layers.software import MINIMAL, MINIMAL_WITH_CONTEXT, SAVE_ATTENTION
 from hardplace.hardware.catalogue import device
@@ -18,6 +20,8 @@ from hardplace.plans.plan_problems import problems
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
+
+GATHERED = Path(__file__).parents[2] / "validation/training/gathered.csv"
 
 GPT = DecoderShape(
     layers=2, hidden=1024, heads=8, kv_heads=8, head_dim=128, ffn=4096, vocab=32000, sequence=2048, gated=False
@@ -195,15 +199,20 @@ def test_a_layers_backward_pass_begins_when_that_of_the_loss_has_ended():
 
 
 def test_few_sources_make_a_wide_interval_of_memory():
-    """Of what nobody published, and of sharded weights, wider than of software whose memory several published."""
+    """Of what nobody published, of mixtures and of sharded weights wider than of software whose memory several
+    published, whose interval holds most of the sources that were gathered after its equations were written."""
     base = Plan(global_batch=8, data=8, zero=1, software="megatron-core")
     known, sharded, unnamed = (
         estimated(replace(base, **change)).interval for change in ({}, {"zero": 3}, {"software": ""})
     )
     mixture = estimated(base, "mixtral-8x7b").interval
-    assert known.memory == mixture.memory <= 0.12
     assert "no ZeRO-3" in known.memory_kind
-    assert sharded.memory > 2.0 * known.memory
-    assert unnamed.memory > 2.0 * known.memory
+    assert known.memory < unnamed.memory < sharded.memory
+    assert known.memory <= mixture.memory
     assert unnamed.memory_kind == "software, or none named, whose memory nobody published"
     assert min(one.coverage for one in spreads().memory.values()) > 0.6
+    assert spreads().memory[known.memory_kind].sources >= 11
+    rows = [one for name in ("open", "amd") for one in scored_runs(GATHERED.with_name(f"gathered-{name}.csv"))]
+    inside = [one.memory_inside for one in rows if one.sound and one.memory_inside is not None]
+    assert len(inside) > 60
+    assert sum(inside) / len(inside) > 0.7
