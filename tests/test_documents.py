@@ -176,8 +176,9 @@ PEERS = (
     "recipes/",
     "atorch/",
     "deepspeed/",
+    "transformer_engine/",
     "modeling_llama.py",
-)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge, dlrover, DeepSpeed, transformers
+)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge, dlrover, DeepSpeed, TransformerEngine, transformers
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
