@@ -47,6 +47,7 @@ def own(**cells):
         ("v100-sxm2-16gb", "V100-16GB"), ("B200-192GB", "B200"), ("b300-sxm", "B300"), ("GB300 NVL72", "GB300"),
         ("AMD Instinct MI300X", "MI300X"), ("mi300x-192gb", "MI300X"), ("Gaudi 3", "Gaudi3"), ("TPU v6e", "TPUv6e"),
         ("Trillium", "TPUv6e"), ("Cloud TPU v5p", "TPUv5p"), ("trn2", "Trainium2-chip"), ("RTX 4090", "RTX4090"),
+        ("A100-PCIE-80GB", "A100-80GB-PCIe"), ("NVIDIA A100-PCIE-40GB", "A100-40GB-PCIe"), ("h100-pcie", "H100-PCIe"),
     ],
 )  # fmt: skip
 def test_a_device_is_known_by_its_usual_names(text, name):

@@ -135,7 +135,8 @@ def device_spelled(text: str, known: Mapping[str, tuple[str, str]], memory_gib: 
 
 
 def _plain(text: str) -> str:
-    return " ".join(_BESIDE.sub(" ", re.sub(r"[-_()]", " ", text.lower())).split())
+    words = _BESIDE.sub(" ", re.sub(r"[-_()]", " ", text.lower())).split()
+    return " ".join(sorted(words, key=lambda word: word == "pcie"))  # "PCIe 80 GB" and "80 GB PCIe" alike
 
 
 def _device(text: str) -> str:
