@@ -161,3 +161,10 @@ def test_a_fused_loss_is_read_from_the_note(frameworks):
     assert run_of(row | {"note": "flash attention 2"}).plan.fused_loss is None
     assert score(row).fits
     assert not score(row | {"note": "flash attention 2"}).fits
+
+
+def test_habanas_rows_say_whether_a_tensor_group_divides_the_residual_stream():
+    """MLPerf v3.0 ran without sequence parallelism, v3.1 with it; Neuron's scripts turn it on, MaxText always does."""
+    found = rows(FOLDER / "gathered-arrays.csv")
+    divides = {name: run_of(found[name]).plan.sequence for name in ("hpu-001", "hpu-003", "trn-001", "v6e-016")}
+    assert divides == {"hpu-001": False, "hpu-003": True, "trn-001": True, "v6e-016": True}
