@@ -30,7 +30,7 @@ def row_of(name, **cells):
     [
         (LISTED.format("out_proj+query_proj+key_proj+value_proj"), "remat_policy=custom", "context mlp moe"),
         (LISTED.format("context+query_proj+key_proj+value_proj"), "remat_policy=custom", "out_proj mlp moe"),
-        (LISTED.format("mlpwo"), "", "qkv_proj context out_proj mlp moe"),
+        (LISTED.format("mlpwo"), "", "qkv_proj context out_proj mlp moe_up"),
         ("selective", "remat_policy=custom,context=device,mlpwi=offload", "qkv_proj out_proj mlp_act"),
         ("selective(qkv_proj_offloaded)", "", "context out_proj mlp moe"),
         ("selective", "remat_policy=save_dot_except_mlp", "context mlp moe"),

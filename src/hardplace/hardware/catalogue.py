@@ -149,6 +149,7 @@ def _engine(top: Record) -> tuple[Multiprocessors | Arrays, list[Record]]:
         macs_per_clock={t: rates.number(t) for t in rates.keys(DTYPES, "type")},
         vector_cores=array.count("vector_cores"),
         vector_lanes=array.count("vector_lanes"),
+        devices=array.count("devices") if array.has("devices") else 1,
     )
     return engine, [array, rates]
 

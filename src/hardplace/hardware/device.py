@@ -86,6 +86,7 @@ class Arrays:
         vector_cores: Number of vector cores.
         vector_lanes: Lanes of a vector core.
         register_bytes: Registers of a vector core; None: 128 bytes a lane.
+        devices: Devices that software sees on a chip: cores that run programmes of their own.
     """
 
     count: int
@@ -95,6 +96,7 @@ class Arrays:
     vector_cores: int
     vector_lanes: int
     register_bytes: int | None = None
+    devices: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         routing_launches=routing_launches(plan.ways),
         fused_experts=plan.ways.fused_experts,
         stops_early=plan.habits.stops_early,
+        sorts_copies=plan.habits.sorts_copies,
         fused_dispatch=plan.ways.dispatcher is Dispatcher.HYBRIDEP,
     )
     layers = offloaded(_blocks(shape, degrees, plan.recompute), plan)

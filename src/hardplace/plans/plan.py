@@ -106,7 +106,7 @@ STATE_BYTES = {
 # nor attention.
 MODULES = (
     *("core_attn", "mla_up_proj", "layernorm", "mlp", "moe_act", "moe"),
-    *("mlp_act", "context", "qkv_proj", "out_proj", "op"),
+    *("mlp_act", "moe_up", "context", "qkv_proj", "out_proj", "op"),
 )
 GRADIENT_BYTES = {"fp32": 4, "bf16": 2, "bf16+fp32": 4}  # as they are reduced
 

@@ -198,7 +198,7 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         kind=kind,
         peak_flops_per_s=half,
         plan_flops_per_s=(half if low is None else chip.peak_flops_per_s(low.value)) / wide,
-        timer=ArrayTimer(machine=on, flash=plan.flash),
+        timer=ArrayTimer(machine=on, flash=plan.flash, group_rows=SOFTWARE[how.software].group_rows),
         efficiencies=found,
         low=low,
         wide=wide,

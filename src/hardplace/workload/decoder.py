@@ -95,7 +95,7 @@ class Degrees:
     it holds at its peak otherwise. autograd: products keep their inputs as they ran on them, in 16 bit and gathered.
     stops_early: full recompute ends with the last thing that the backward pass needs. exchanges_heads: context ranks
     exchange tokens for heads before attention and after it, which then sees all tokens of its heads. loss_passes,
-    eager and returns_cache as `cost.layers.software.Software` has them.
+    eager, returns_cache and sorts_copies as `cost.layers.software.Software` has them.
     """
 
     tensor: int = 1
@@ -120,6 +120,7 @@ class Degrees:
     fused_dispatch: bool = False
     fused_experts: bool = False
     stops_early: bool = False
+    sorts_copies: bool = False
 
 
 LARGEST = 1 << 20

@@ -10,9 +10,10 @@ from hardplace.cost.arrays.machine import ArrayMachine
 from hardplace.cost.arrays.times import kernel_levels
 from hardplace.cost.kernels.attention import flash_attention, plain_attention
 from hardplace.cost.layers.timer import Timer
-from hardplace.cost.layers.types import Stream
+from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
 from hardplace.cost.types import Engine, Kernel, Matmul
+from hardplace.hardware.device import Arrays
 from hardplace.ndtypes import Floats, Ints
 from hardplace.workload.affine import Affine
 from hardplace.workload.types import Operator, OperatorKind, Phase
@@ -23,18 +24,47 @@ _LANE_CYCLES = {Stream.NORM: 3, Stream.SOFTMAX: 4, Stream.CROSS_ENTROPY: 4, Stre
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayTimer(Timer):
-    """One chip with arrays, all of it for each kernel; collectives are left out. flash: attention as one kernel."""
+    """One chip with arrays, all of it for each kernel; collectives are left out.
+
+    Attributes:
+        machine: The chip.
+        flash: Attention is one kernel.
+        group_rows: Rows of a tile of a grouped product, forward and of input gradients, and of weight gradients; 0:
+            each of its products stands alone.
+    """
 
     machine: ArrayMachine
     flash: bool = True
+    group_rows: tuple[int, int] = (0, 0)
 
     def products_s(self, like: GemmWork, m: Ints, n: Ints, k: Ints) -> Floats:
         """See Timer: edge waste, fill and drain of the arrays; traffic of memory and buffer by the best tiling."""
+        batch = like.batch
+        if like.ragged and self.group_rows[0]:
+            batch, m, k = self._in_tiles(like, m, k)
         kernels = tuple(
-            Kernel(name="", engine=Engine.TENSOR, matmuls=(Matmul(batch=like.batch, m=a, n=b, k=c),), tiled=True)
+            Kernel(name="", engine=Engine.TENSOR, matmuls=(Matmul(batch=batch, m=a, n=b, k=c),), tiled=True)
             for a, b, c in zip(m.tolist(), n.tolist(), k.tolist(), strict=True)
         )
         return self._seconds(kernels)
+
+    def _in_tiles(self, like: GemmWork, m: Ints, k: Ints) -> tuple[int, Ints, Ints]:
+        """Return batch, rows and depth of products whose rows stand one behind the other, as its tiles run them.
+
+        Of M rows in E groups a kernel runs M / tile + E - 1 tiles: one that two groups share, once for each. Every
+        device of the chip has its own rows of all groups.
+
+        Source: docs/model-training.md, "Chips with arrays".
+        """
+        engine = self.machine.device.engine
+        devices = engine.devices if isinstance(engine, Arrays) else 1
+
+        def run(rows: Ints, tile: int) -> Ints:
+            return np.asarray(np.ceil(rows / devices + tile * (1.0 - 1.0 / like.batch)).astype(np.int64))
+
+        if like.layout is Layout.NT:
+            return like.batch * devices, m, run(k, self.group_rows[1])
+        return like.batch * devices, run(m, self.group_rows[0]), k
 
     def attentions_s(self, like: AttentionWork, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer: of the whole sequence, and of that the share of the rank's queries."""

@@ -18,12 +18,12 @@ from hardplace.workload.types import Group
 
 
 def _linear(
-    t: int, outputs: int, inputs: int, degrees: Degrees, *, experts: int = 0, low: bool = True
+    t: int, outputs: int, inputs: int, degrees: Degrees, *, experts: int = 0, ragged: bool = False, low: bool = True
 ) -> list[GemmWork]:
     """Return the forward, input-gradient and weight-gradient products of a linear layer of t rows; experts: of each of
     so many."""
     written = 2.0 * degrees.gradient_bytes if degrees.gradient_bytes == 4 else float(degrees.gradient_bytes)
-    one = GemmWork(m=t, n=outputs, k=inputs, batch=max(1, experts), low=low, grouped=experts > 0)
+    one = GemmWork(m=t, n=outputs, k=inputs, batch=max(1, experts), low=low, grouped=experts > 0, ragged=ragged)
     return [
         one,
         replace(one, n=inputs, k=outputs, layout=Layout.NN),
@@ -88,9 +88,10 @@ class Builder:
         """Add a linear layer of each of the rank's `held` experts for so many copies of tokens, of which a share is
         useful; its inputs are kept."""
         rows, size = max(1, copies // held), self.degrees.activation_bytes
+        ragged = self.shape.experts is not None and not self.shape.experts.capacity
         one, input_gradient, weight_gradient = (
             replace(product, cast=not self.degrees.fused_experts, useful=useful)
-            for product in _linear(rows, outputs, inputs, self.degrees, experts=held)
+            for product in _linear(rows, outputs, inputs, self.degrees, experts=held, ragged=ragged)
         )
         self.add([one], [input_gradient, weight_gradient], self.kept_share * 1.0 * size * copies * inputs)
         self.expert_parameters += held * outputs * inputs

@@ -124,14 +124,17 @@ def _mixture(b: Builder) -> None:
     copies, useful = int(tokens * moe.rows), moe.chosen / moe.rows
     held = moe.count // degrees.expert
     b.linear(tokens, moe.count, width, low=False)
-    moved = (1.0 if degrees.fused_dispatch else 2.0) * size * copies * width
+    passed = 1.0 * size * copies * width  # once over the copies
+    # MaxText: copies are written, read, sorted, and again; back their gradients and the router's are made of them.
+    sent, back = (
+        ((3, 3), (3, 4)) if degrees.sorts_copies else ((1, 1), (1, 1)) if degrees.fused_dispatch else ((2, 2), (2, 2))
+    )
     some = max(1, degrees.routing_launches // 4)  # of both passes, before and after the experts
     if moe.capacity:
         _masked(b, copies, gathers=False)
     else:
-        b.moved(Stream.DISPATCH, moved, moved, launches=some)
-    whole = 1.0 * size * copies * width
-    to_all = CollectiveWork(collective=Collective.ALL_TO_ALL, bytes=whole, group=Group.EXPERT, copies=moe.chosen)
+        b.moved(Stream.DISPATCH, sent[0] * passed, sent[1] * passed, launches=some)
+    to_all = CollectiveWork(collective=Collective.ALL_TO_ALL, bytes=passed, group=Group.EXPERT, copies=moe.chosen)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
     matrices, act = 2 if shape.gated else 1, 1.0 * size * copies * moe.ffn
@@ -143,10 +146,10 @@ def _mixture(b: Builder) -> None:
     if degrees.expert > 1:
         b.add([to_all], [to_all])
     if moe.capacity:
-        b.saved_bytes += whole
+        b.saved_bytes += passed
         _masked(b, copies, gathers=True)
     else:
-        b.moved(Stream.DISPATCH, moved, moved, saved_bytes=whole, launches=some)
+        b.moved(Stream.DISPATCH, back[0] * passed, back[1] * passed, saved_bytes=passed, launches=some)
     if moe.shared_ffn:
         _dense(b, moe.shared_ffn, b.tokens, degrees.tensor)
 

@@ -12,8 +12,9 @@ from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, 
 def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float) -> tuple[float, tuple[Work, ...]]:
     """Return the bytes that recomputing the degrees' modules drops, and the work that it runs again (Megatron Core's
     recompute_modules): core_attn, mla_up_proj, layernorm, mlp (dense layers), moe_act, moe; and as XLA's policies do
-    mlp_act (the input of a dense MLP's last product), context (attention, its output not kept), qkv_proj (queries, keys
-    and values) and out_proj (attention's projection, so the residual sum that the second norm reads); op:
+    mlp_act (the input of a dense MLP's last product), moe_up (the mixture but its experts' last products, whose outputs
+    are kept), context (attention, its output not kept), qkv_proj (queries, keys and values) and out_proj (attention's
+    projection, so the residual sum that the second norm reads); op:
     `_by_operator`."""
     shape, degrees, latent, moe = b.shape, b.degrees, b.shape.latent, b.shape.experts
     size, matrices, heads = degrees.activation_bytes, 2 if shape.gated else 1, shape.heads // degrees.tensor
@@ -54,6 +55,9 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
         whole = 1.0 * size * copies * shape.hidden
         dropped["moe"] = (1.0 + b.kept_share) * whole + (matrices + b.unfused + b.kept_share) * act
         works["moe"] = list(forward[router:])
+        dropped["moe_up"] = dropped["moe"] - whole
+        last = next(one for one in reversed(works["moe"]) if isinstance(one, GemmWork) and one.grouped)
+        works["moe_up"] = [one for one in works["moe"] if one is not last]
     elif shape.ffn:
         own = shape.ffn // degrees.tensor
         act = 1.0 * size * b.tokens * own

@@ -79,6 +79,10 @@ class Software:
             cp_comm_type a2a, DeepSpeed's Ulysses).
         repeats_keys: Where these ranks are more than the heads of keys, each head goes to several of them (DeepSpeed's
             UlyssesSPAttentionHF); else the heads of keys must be a multiple of the ranks (Transformer Engine).
+        sorts_copies: A mixture repeats its tokens and sorts the copies, each a pass over them (MaxText's permute and
+            unpermute); else a kernel reads tokens and writes copies where they belong.
+        group_rows: Rows of a tile of the kernel of all experts' products, forward and of input gradients, and of weight
+            gradients; 0: experts are products of their own.
         policies: Modules that are usually computed again (`plans.plan.MODULES`), the least first, where a run says
             nothing of recompute.
     """
@@ -109,6 +113,8 @@ class Software:
     copies_gradients: bool = False
     exchanges_heads: bool = False
     repeats_keys: bool = False
+    sorts_copies: bool = False
+    group_rows: tuple[int, int] = (0, 0)
     policies: tuple[tuple[str, ...], ...] = ()
 
 
@@ -219,6 +225,8 @@ SOFTWARE: dict[str, Software] = {
         gradient_layers=0.25,
         stops_early=True,
         loops=True,
+        sorts_copies=True,
+        group_rows=(256, 512),  # the medians of tokamax's tuned tables
         policies=_XLA_POLICIES,
     ),
     "neuron": Software(title="AWS Neuron on Trainium"),

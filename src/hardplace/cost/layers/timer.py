@@ -38,7 +38,7 @@ class Timer(ABC):
         """Return seconds of products of single sizes, shape (len(products),)."""
         alike: dict[tuple[object, ...], list[int]] = {}
         for index, one in enumerate(products):
-            alike.setdefault((one.batch, one.layout, one.output_bytes, one.grouped), []).append(index)
+            alike.setdefault((one.batch, one.layout, one.output_bytes, one.grouped, one.ragged), []).append(index)
         found = np.zeros(len(products))
         for rows in alike.values():
             sizes = np.array([(products[row].m, products[row].n, products[row].k) for row in rows], dtype=np.int64)

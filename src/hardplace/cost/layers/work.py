@@ -23,6 +23,8 @@ class GemmWork:
         output_bytes: Bytes moved for an element of the result, as `cost.gpu.gemm.Gemms` has it.
         low: Whether the plan's low precision (fp8) applies: a linear layer, not a head or a router.
         grouped: Whether it is of a mixture of experts.
+        ragged: Whether its products have rows as the routing has it, one behind the other, so that tiles of a kernel of
+            all of them reach over their edges; else each has its rows, filled or not.
         cast: Whether operands are cast by kernels of their own, where low precision applies.
         useful: Share of its operations that the model asks for; rows that no token fills are none of them.
     """
@@ -35,6 +37,7 @@ class GemmWork:
     output_bytes: float = 2.0
     low: bool = True
     grouped: bool = False
+    ragged: bool = False
     cast: bool = True
     useful: float = 1.0
 

@@ -85,9 +85,9 @@ MEGATRON = (
     ),
     TrainerLimit(
         field="recompute_modules",
-        reason="mlp_act, context, qkv_proj and out_proj are of XLA's policies, op is torchtitan's",
+        reason="mlp_act, moe_up, context, qkv_proj and out_proj are of XLA's policies, op is torchtitan's",
         broken=lambda plan, facts: bool(
-            {"mlp_act", "context", "qkv_proj", "out_proj", "op"} & set(plan.recompute_modules)
+            {"mlp_act", "moe_up", "context", "qkv_proj", "out_proj", "op"} & set(plan.recompute_modules)
         ),
         mends=to(recompute=Recompute.NONE, recompute_modules=()),
     ),

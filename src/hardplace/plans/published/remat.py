@@ -40,7 +40,7 @@ _LISTED = re.compile(r"keep/offload ([\w+]+)")
 def modules_of_policy(row: Mapping[str, str]) -> tuple[str, ...] | None:
     """Return the modules that a row's policy computes again, as minimal's where it is not known; None: it names none.
 
-    A third of an expert's products that `mlpwo` saves is not told from the rest, nor keys and values from queries.
+    Keys and values are not told from queries.
     """
     note = row.get("note", "")
     said = _POLICY.search(note)
@@ -63,7 +63,7 @@ def _without(kept: frozenset[str]) -> tuple[str, ...]:
     found += [name for name in (_CONTEXT, _OUT) if name not in kept]
     if {_UP, _UP + "_0"} & kept:
         return (*found, "mlp_act")
-    return (*found, "mlp", "moe")
+    return (*found, "mlp", "moe_up" if _DOWN in kept else "moe")
 
 
 def inputs_offloaded(row: Mapping[str, str]) -> bool:
