@@ -60,12 +60,13 @@ GROUPS = {
     "products": ("products", "low"),
     "attention": ("attention",),
     "streams": ("streams",),
-    "traffic": ("tensor", "sync_s", "expert", "context", "exposed", "looped", "contention", "reduction"),
+    "traffic": ("tensor", "sync_s", "expert", "context", "exposed", "looped", "shown", "contention", "reduction"),
     "host": ("launch_s", "step_s"),
 }
 KERNELS = ("products", "attention", "streams")
 MOST_SLOWED = 4.0  # of kernels of plans that name no software
 OF_DEVICE = ("products", "attention")
+OF_ARRAYS = (*OF_DEVICE, "shown")  # what a loop of layers hides differs by generation of TPU
 FLAGS = {"tensor": ("tensor",), "dispatcher": ("expert",), "experts": ("expert",)}
 WIDTHS = {  # of a logarithm, by the least error with a source left out and priced, of what --choose goes through
     "centre products": 0.2,
@@ -76,6 +77,7 @@ WIDTHS = {  # of a logarithm, by the least error with a source left out and pric
     "centre host": 0.7,
     "device products": 0.2,
     "device attention": 0.02,
+    "device traffic": 0.8,  # judged, as the centre's: of `shown` alone
     "software products": 0.05,
     "software attention": 0.05,
     "software streams": 0.1,
@@ -138,7 +140,7 @@ def telling(plan: Plan) -> set[str]:
     found |= {"context"} if plan.context > 1 else set()
     found |= {"exposed", "reduction"} if plan.replicas > 1 else set()
     found |= {"contention"} if plan.zero >= 2 else set()
-    found |= {"looped"} if plan.zero >= 2 and plan.habits.loops else set()
+    found |= {"looped", "shown"} if plan.zero >= 2 and plan.habits.loops else set()
     return found | (set() if plan.software in ON_ARRAY_SOFTWARE else {"launch_s"})
 
 
@@ -260,7 +262,8 @@ def width_of(widths: Mapping[str, float], key: str, figure: str) -> float:
     if figure == "low":
         return 0.0
     if what == "device":
-        return widths[f"device {group}"] if figure in OF_DEVICE else 0.0
+        own = OF_DEVICE if name.startswith(("nvidia-", "amd-")) else OF_ARRAYS
+        return widths[f"device {group}"] if figure in own else 0.0
     if name == ON_ARRAYS:
         return 0.0  # the centre of its kind
     if name == "neuron":

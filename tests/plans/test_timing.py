@@ -92,13 +92,33 @@ def test_groups_of_replicas_reduce_after_the_loop_of_layers(software: str, waits
     assert ends_s[0] - ends_s[1] == pytest.approx(0.0 if waits else between_s / 2.0)
 
 
+@pytest.mark.parametrize(("shown", "fits"), [(0.0, True), (0.4, True), (1.0, True), (0.4, False)])
+def test_of_a_loops_own_weights_a_share_shows_whatever_runs_beside(shown: float, fits: bool) -> None:
+    """ZeRO-3 of 16 with a layer that is longer than its traffic (fits), or a tenth of it: what shows is that share of
+    the traffic at least; software that gathers layers ahead hides all of it behind the longer layer."""
+    for software in ("xla", "megatron-core"):
+        plan = Plan(global_batch=16, data=16, zero=3, software=software)
+        site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 16)], plan).sites[0]
+        figures = replace(site.pricer.efficiencies, looped=0.0, shown=shown, contention=0.0, launch_s=0.0)
+        site.pricer.efficiencies = figures
+        gather_s = site.pricer.exchange_s(Collective.ALL_GATHER, 2e9, site.cluster, Ring(members=16, stride=1))
+        work = StreamWork(kind=Stream.NORM, bytes=3e12 * gather_s * (2.0 if fits else 0.1))
+        found = layer_seconds(replace(LAYER, forward=(work,)), plan, site, {})
+        covered_s = min(gather_s, found.forward.total_s)
+        assert (covered_s == gather_s) == fits
+        least_s = shown * gather_s if software == "xla" else 0.0
+        assert found.forward_gather_s == pytest.approx(max(least_s, gather_s - covered_s), rel=1e-9, abs=1e-15)
+
+
 @pytest.mark.parametrize(("software", "behind"), [("megatron-core", 1.0), ("xla", 0.7)])
 def test_weights_gathered_ahead_hide_behind_all_of_a_layer(software: str, behind: float) -> None:
     """ZeRO-3 of 16, traffic longer than a layer: what shows is what the layer, or in a loop a share of it, does not
     cover, and what the part beside the layer slows it down by."""
     plan = Plan(global_batch=16, data=16, zero=3, software=software)
     site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 16)], plan).sites[0]
-    site.pricer.efficiencies = replace(site.pricer.efficiencies, hidden=0.1, looped=0.3, contention=0.2, launch_s=0.0)
+    site.pricer.efficiencies = replace(
+        site.pricer.efficiencies, hidden=0.1, looped=0.3, shown=0.0, contention=0.2, launch_s=0.0
+    )
     layer = replace(LAYER, forward=(StreamWork(kind=Stream.NORM, bytes=1e10),))
     found = layer_seconds(layer, plan, site, {})
     gather_s = site.pricer.exchange_s(Collective.ALL_GATHER, 2e9, site.cluster, Ring(members=16, stride=1))

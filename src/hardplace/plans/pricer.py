@@ -38,8 +38,7 @@ class Efficiencies:
 
     Attributes:
         products: Factor of matrix products, of the device (clocks of a loaded chip, gaps).
-        low: Further factor of products in low precision (a chip at its power limit clocks down less: half the energy a
-            FLOP).
+        low: Further factor of products in low precision (half the energy a FLOP: clocks fall less at the power limit).
         attention: Factor of attention, of the device.
         low_rate: Rate of fp8 GEMMs alone over that of bf16.
         fp4_rate: Rate of nvfp4 GEMMs alone over that of bf16.
@@ -51,8 +50,8 @@ class Efficiencies:
         hidden: Share of compute behind which data-parallel traffic at the end of a step can hide.
         looped: Share of compute behind which traffic of weights within layers does not hide where layers are a loop;
             software that gathers layers ahead hides it behind all.
-        contention: Seconds by which compute is slowed for each second of traffic beside it (NCCL takes multiprocessors
-            and memory bandwidth).
+        shown: Share of that traffic that shows whatever runs beside it.
+        contention: Seconds that a second of traffic beside compute slows it by (multiprocessors, memory bandwidth).
         reduction: Factor of data-parallel collectives, over the network's model.
         launch_s: Seconds of the host for each kernel; a layer's pass takes at least its kernels times this.
         step_s: Seconds of the host each step.
@@ -70,6 +69,7 @@ class Efficiencies:
     context: float = 0.0
     hidden: float = 1.0
     looped: float = 0.0
+    shown: float = 0.0
     contention: float = 0.0
     reduction: float = 1.0
     launch_s: float = 0.0

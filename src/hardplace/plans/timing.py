@@ -121,22 +121,24 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) 
         scatter_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
     ahead = 1.0 - pricer.efficiencies.looped if software_named(pricer.software).loops else 1.0
     hidden = ahead if plan.overlap else 0.0
+    least = pricer.efficiencies.shown if software_named(pricer.software).loops else 0.0
     host_s = layer.offloaded_bytes / site.host_bytes_per_s
-    beside_s = _beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention)
+    beside_s = _beside_s(gather_s + scatter_s, backward.compute_s, hidden, pricer.efficiencies.contention, least)
     return StepLayerTimes(
         forward=forward,
         backward=backward,
         weight=weight,
-        forward_gather_s=_beside_s(gather_s, forward.compute_s, hidden, pricer.efficiencies.contention),
+        forward_gather_s=_beside_s(gather_s, forward.compute_s, hidden, pricer.efficiencies.contention, least),
         backward_gather_s=early * beside_s,
         forward_host_s=max(0.0, host_s - forward.total_s),
         backward_host_s=max(0.0, host_s - backward.total_s),
     )
 
 
-def _beside_s(traffic_s: float, compute_s: float, hidden: float, contention: float) -> float:
-    """Return what traffic beside compute adds: what does not hide, and what it slows the compute down by."""
-    inside_s = min(traffic_s, hidden * compute_s)
+def _beside_s(traffic_s: float, compute_s: float, hidden: float, contention: float, least: float) -> float:
+    """Return what traffic beside compute adds: what does not hide, and what it slows the compute down by; least: the
+    share of the traffic that shows whatever runs beside it."""
+    inside_s = min((1.0 - least) * traffic_s, hidden * compute_s)
     return traffic_s - inside_s + contention * inside_s
 
 
