@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hardplace.cost.collectives import Ring
+from hardplace.cost.layers.work import CollectiveWork
 from hardplace.cost.one_chip.described_device import DescribedDevice
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
@@ -18,6 +19,7 @@ from hardplace.hardware.types import Cluster, NetworkLevel
 from hardplace.plans.plan import Dimension, Plan
 from hardplace.plans.pricer import StepPricer
 from hardplace.plans.pricing import pricer_of
+from hardplace.workload.types import Group
 
 _USUAL = ("dgx-a100", "dgx-a100-320gb", "dgx-h100", "dgx-h200", "dgx-b200", "dgx-v100", "gb200-nvl72", "hgx-mi300x")
 _USED = 0.8  # least share of a node's devices that a plan may use where its devices do not divide into whole nodes
@@ -87,19 +89,30 @@ class Fleet:
     def hop_s(self, plan: Plan, sites: Sequence[DevicePool], boundary_bytes: float) -> float:
         """Return the seconds of a boundary tensor between stages, of the slowest pair of neighbours.
 
+        Where tensor-parallel ranks hold it whole, software that scatters it sends a part from each and gathers the
+        parts on the other stage.
+
         Args:
             plan: The plan.
             sites: Pool of each stage.
-            boundary_bytes: Bytes of the tensor of one micro-batch.
+            boundary_bytes: Bytes of the tensor of one micro-batch on a rank.
+
+        Source: docs/model-training.md, section 3.
         """
         ring = Ring(members=2, stride=plan.stride(Dimension.PIPELINE))
+        scattered = plan.habits.scatters and plan.tensor > 1 and not plan.sequence
+        sent_bytes = boundary_bytes / plan.tensor if scattered else boundary_bytes
+        gathers = (CollectiveWork(collective=Collective.ALL_GATHER, bytes=boundary_bytes, group=Group.TENSOR),)
+        groups = {Group.TENSOR: Ring(members=plan.tensor, stride=plan.stride(Dimension.TENSOR))}
         worst_s = 0.0
         for one, other in {(one.device, other.device): (one, other) for one, other in pairwise(sites)}.values():
             cluster, step = one.cluster, ring
             if one is not other:
                 assert self.joint is not None
                 cluster, step = Cluster(devices=2, levels=(self.joint,)), Ring(members=2, stride=1)
-            found_s = one.pricer.exchange_s(Collective.POINT_TO_POINT, boundary_bytes, cluster, step)
+            found_s = one.pricer.exchange_s(Collective.POINT_TO_POINT, sent_bytes, cluster, step)
+            if scattered:  # activations on one of them, gradients on the other
+                found_s += max(pool.pricer.seconds(gathers, pool.cluster, groups).total_s for pool in (one, other))
             worst_s = max(worst_s, found_s)
         return worst_s
 

@@ -73,6 +73,9 @@ class Software:
         whole_tensors: ZeRO-1 gives each tensor to one rank whole: gradients are then all-reduced, and each rank that
             owns some broadcasts its weights after the update, one rank after another (docs/model-training.md, section
             4); else states are divided evenly.
+        scatters: Between stages each tensor-parallel rank sends its part of the tensor that all of them hold whole
+            (without sequence parallelism), and those of the next stage gather it (Megatron-LM's
+            scatter_gather_tensors_in_pipeline of 2021 and 2022, DeepSpeed's PipelineEngine).
         copies_gradients: With ZeRO-1 and 2 and 16-bit gradients the optimizer's step copies those of the rank's own
             part together, and that copy to fp32, before it lets go of either (DeepSpeed's DeepSpeedZeroOptimizer).
         exchanges_heads: Context-parallel ranks may exchange tokens for heads by all-to-all (Megatron Core's
@@ -110,6 +113,7 @@ class Software:
     stops_early: bool = False
     loops: bool = False
     whole_tensors: bool = False
+    scatters: bool = False
     copies_gradients: bool = False
     exchanges_heads: bool = False
     repeats_keys: bool = False
@@ -150,11 +154,12 @@ SOFTWARE: dict[str, Software] = {
             ("moe",),
         ),
     ),
-    "megatron-2021": Software(title="Megatron-LM of 2021 and 2022, and with DeepSpeed", dropout=True),
+    "megatron-2021": Software(title="Megatron-LM of 2021 and 2022, and with DeepSpeed", dropout=True, scatters=True),
     "megatron-2020": Software(title="Megatron-LM of 2019 to January 2021", dropout=True),
     "megatron-deepspeed": Software(
         title="Megatron-DeepSpeed of BigScience, 2022",
         dropout=True,
+        scatters=True,
         copies_gradients=True,
         fragmentation=0.2,
         reserve_bytes=6e9,
@@ -182,6 +187,7 @@ SOFTWARE: dict[str, Software] = {
         title="DeepSpeed's tensor parallelism and pipelines of Hugging Face's models (ATorch's 3D)",
         attention="default",
         eager=True,
+        scatters=True,
         copies_gradients=True,
         exchanges_heads=True,
         repeats_keys=True,

@@ -121,6 +121,9 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
         found["backend"] = "default"
     if found["software"] == "torchtitan" and 0 < year <= _EAGER_LOSS_UNTIL:
         found["fused_loss"] = False
+    if "SimuMax" in row["source"]:
+        # nothing overlaps (docs/b200/b200_real_repro_guide.md, 3.3); no --overlap-grad-reduce in run_pretrain_llama3.sh
+        found["overlap"] = False
     if "Megatron-Bridge" in row["source"]:
         found["fused_loss"] = True  # cross_entropy_fusion_impl te
     if "Megatron-Bridge" in row["source"] and released(row):
