@@ -29,11 +29,13 @@ from hardplace.plans.chain import of_shape
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Pricers
 from hardplace.plans.intervals import (
+    MEMORY_DEVICE,
     MEMORY_KNOWN,
     MEMORY_MIXTURE,
     MEMORY_OTHER,
     MEMORY_SHARDED,
     Spread,
+    is_usual_device,
     spreads,
 )
 from hardplace.plans.published.rows import NotModelled, fullest_bytes, published_bytes, rows_of, source_of
@@ -57,6 +59,7 @@ class MemoryRow:
     software: str
     experts: bool
     sharded: bool
+    usual: bool
     error: float
     unknown_error: float
     plain_error: float | None
@@ -83,6 +86,7 @@ def rows() -> Iterator[MemoryRow]:
                 software=run.plan.software,
                 experts=run.shape.experts is not None,
                 sharded=run.plan.zero == 3,
+                usual=all(is_usual_device(site.pricer.kind) for site in fleet_of_run(run, known).sites),
                 error=off(run),
                 unknown_error=off(replace(run, plan=replace(run.plan, software="", backend="", fused_loss=None))),
                 plain_error=off(replace(run, plan=replace(run.plan, software=PLAIN)))
@@ -119,7 +123,9 @@ def main() -> None:
     software = set()
     for one in rows():
         software |= {one.software} if one.software else set()
-        kinds = [MEMORY_SHARDED if one.sharded else MEMORY_KNOWN] * bool(one.software) + [MEMORY_MIXTURE] * one.experts
+        kinds = [MEMORY_DEVICE] * (not one.usual) + [MEMORY_MIXTURE] * one.experts
+        if one.software and (one.sharded or one.usual):
+            kinds.append(MEMORY_SHARDED if one.sharded else MEMORY_KNOWN)
         for kind in kinds:
             classes.setdefault(kind, {}).setdefault(one.source, []).append(one.error)
         if one.plain_error is not None:
@@ -135,7 +141,7 @@ def main() -> None:
             "|---|---:|---:|---:|---|",
         ],
     )
-    for kind in (MEMORY_KNOWN, MEMORY_MIXTURE, MEMORY_SHARDED, MEMORY_OTHER):
+    for kind in (MEMORY_KNOWN, MEMORY_MIXTURE, MEMORY_SHARDED, MEMORY_OTHER, MEMORY_DEVICE):
         errors = classes[kind]
         half, inside = half_of(errors), inside_of(errors, everything, classes[MEMORY_KNOWN])
         half = max(half, half_of(classes[MEMORY_KNOWN]))  # no class is surer than what is known

@@ -12,7 +12,7 @@ from hardplace.cost.layers.recorded import layer_work
 from hardplace.plans.chain import of_workload, offloaded
 from hardplace.plans.chunks import held
 from hardplace.plans.memory import StageContents, stage_memory
-from hardplace.plans.plan import Format, PipelineSchedule, Plan
+from hardplace.plans.plan import Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.plans.simulate import Pass, order
 from hardplace.workload.decoder import Degrees
 from hardplace.workload.load import load
@@ -107,3 +107,31 @@ def test_the_step_of_deepspeed_by_hand(zero: int) -> None:
         assert stage_memory(replace(plan, **other), 0, contents).activations_bytes == 3e9
     both = replace(contents, saved_bytes=np.array([3e9, 9e9]))
     assert stage_memory(plan, 0, both).total_bytes == pytest.approx([1.04 * 16e9 + 8e9, 1.04 * 26.2e9 + 2e9])
+
+
+@pytest.mark.parametrize("data", [1, 2])
+def test_data_parallel_replicas_of_torch_by_hand(data: int) -> None:
+    """All in 16 bit, 2 + 4 bytes a parameter: no gradient yet at the first backward pass, in the update gradients and
+    roots of second moments; on two replicas buckets beside. A second micro-batch finds gradients."""
+    contents = replace(NOTHING, parameters=10**9, saved_bytes=3e9, logits_bytes=5e8, working_bytes=7e8)
+    plan = Plan(
+        global_batch=data,
+        data=data,
+        zero=0,
+        gradient="bf16",
+        optimizer=OptimizerKind.ADAMW_BF16,
+        precision=Format.FP16,
+        software="fsdp-eager",
+    )
+    buckets = 2e9 * (data > 1)
+    loss_only = replace(contents, saved_bytes=9e9, working_bytes=0.0)
+    assert stage_memory(plan, 0, loss_only).allocated_bytes == 6e9 + buckets + 9.5e9
+    update = stage_memory(plan, 0, replace(contents, saved_bytes=1e9))
+    assert update.allocated_bytes == 1e9 * (2 + 2 + 4 + 2) + buckets
+    assert (update.activations_bytes, update.logits_bytes) == (0.0, 0.0)
+    more = stage_memory(replace(plan, global_batch=2 * data), 0, loss_only)
+    assert more.allocated_bytes == 8e9 + buckets + 9.5e9
+    other = stage_memory(replace(plan, software=""), 0, loss_only)
+    assert other.allocated_bytes == 8e9 + 9.5e9
+    both = stage_memory(plan, 0, replace(contents, saved_bytes=np.array([1e9, 9e9]), working_bytes=0.0))
+    assert both.allocated_bytes == pytest.approx([10e9 + buckets, 15.5e9 + buckets])

@@ -54,3 +54,11 @@ def test_moments_and_gradients_of_16_bits_are_read_where_a_note_states_them(rows
     assert (plan.optimizer, plan.gradient) == (OptimizerKind.ADAMW_BF16_MOMENTS, "bf16")
     silent = run_of(stated | {"note": "tensorwise"}).plan
     assert (silent.optimizer, silent.gradient) == (OptimizerKind.ADAMW, "fp32")
+
+
+def test_the_memory_of_pytorchs_own_loop_is_what_was_published():
+    """Dropout as in the model, and the loss a small part: five runs of 0.8 to 13 billion parameters within 3 %."""
+    found = {one.id: one for one in scored_runs(DATA)}
+    for number in range(4, 9):
+        run = found[f"amd-mi350-{number:03}"]
+        assert run.memory_gib / run.published_gib == pytest.approx(1.0, abs=0.03), run.id

@@ -10,6 +10,7 @@ from hardplace.cost.layers.software import MINIMAL, MINIMAL_WITH_CONTEXT, SAVE_A
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.plans.memory import StageMemory
+from hardplace.plans.plan import OptimizerKind
 from hardplace.plans.published.rows import as_counted, rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
 from hardplace.plans.published.scores import score
@@ -168,3 +169,13 @@ def test_habanas_rows_say_whether_a_tensor_group_divides_the_residual_stream():
     found = rows(FOLDER / "gathered-arrays.csv")
     divides = {name: run_of(found[name]).plan.sequence for name in ("hpu-001", "hpu-003", "trn-001", "v6e-016")}
     assert divides == {"hpu-001": False, "hpu-003": True, "trn-001": True, "v6e-016": True}
+
+
+def test_automodel_trains_in_16_bits_so_what_ran_fits(nvidia):
+    """Its models are cast to bf16 and torch.optim.Adam gets them: 8 bytes a parameter. GPT-OSS 120B is still said to
+    lack 5 %."""
+    for number in (3, 4, 5):
+        row = nvidia[f"amodel-{number:03}"]
+        plan = run_of(row).plan
+        assert (plan.optimizer, plan.gradient) == (OptimizerKind.ADAMW_BF16, "bf16")
+        assert score(row).fits, row["id"]

@@ -12,7 +12,7 @@ from hardplace.hardware.catalogue import device
 from hardplace.plans.chain import of_workload
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import fleet_of, node_of
-from hardplace.plans.intervals import spreads
+from hardplace.plans.intervals import is_usual_device, memory_kind_of, spreads
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import Format, OptimizerKind, Plan
@@ -216,3 +216,18 @@ def test_few_sources_make_a_wide_interval_of_memory():
     inside = [one.memory_inside for one in rows if one.sound and one.memory_inside is not None]
     assert len(inside) > 60
     assert sum(inside) / len(inside) > 0.7
+
+
+def test_memory_is_less_sure_on_devices_where_few_published_it():
+    """Of the same software and plan, whatever the shipped widths are."""
+    base = {"experts": False, "sharded": False, "software": "megatron-core"}
+    usual, *others = (
+        spreads().memory[memory_kind_of(**base, generation=one)].half
+        for one in ("nvidia-4096-700", "nvidia-1024-300", "amd-4096-750", "google-65536-197")
+    )
+    assert min(others) >= usual
+    assert [is_usual_device(one) for one in ("nvidia-2048-400", "nvidia-1024-300", "amd-2048-560")] == [
+        True,
+        False,
+        False,
+    ]

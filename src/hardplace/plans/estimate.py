@@ -238,7 +238,16 @@ def _interval(step_s: float, chain: LayerChain, plan: Plan, sites: Sequence[Devi
         for site in sites
     }
     widest = max(sorted(kinds), key=lambda kind: spreads().step[kind].half)
-    memory = memory_kind_of(experts=chain.mixture, sharded=plan.zero == 3, software=sites[0].pricer.software)
+    memories = {
+        memory_kind_of(
+            experts=chain.mixture,
+            sharded=plan.zero == 3,
+            software=sites[0].pricer.software,
+            generation=site.pricer.kind,
+        )
+        for site in sites
+    }
+    memory = max(sorted(memories), key=lambda kind: spreads().memory[kind].half)
     return interval_of(step_s, widest, memory, plan.anchor)
 
 

@@ -22,12 +22,14 @@ MIXTURE, LONG, KNOWN, SOFTWARE, DEVICE = (
     "a device with no published run",
 )
 # Classes of the memory of a stage; the memory of software in quotes was published.
-MEMORY_KNOWN, MEMORY_MIXTURE, MEMORY_SHARDED, MEMORY_OTHER = (
+MEMORY_KNOWN, MEMORY_MIXTURE, MEMORY_SHARDED, MEMORY_OTHER, MEMORY_DEVICE = (
     "software whose memory was published, no ZeRO-3",
     "a mixture of experts",
     "weights sharded (ZeRO-3)",
     "software, or none named, whose memory nobody published",
+    "a device other than NVIDIA's since Ampere",
 )
+_AMPERE = 2048.0  # tensor FLOPs a clock of a multiprocessor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +90,21 @@ def kind_of(*, experts: bool, sequence: int, fitted_device: bool, together: bool
     return KNOWN if together else SOFTWARE
 
 
-def memory_kind_of(*, experts: bool, sharded: bool, software: str) -> str:
-    """Return the class of a run's memory: of those that it belongs to the widest; sharded: weights by ZeRO-3."""
+def is_usual_device(generation: str) -> bool:
+    """Return whether a generation of devices (`efficiencies.generation`) is NVIDIA's since Ampere, whose memory most
+    sources published."""
+    vendor, flops, *_ = generation.split("-")
+    return vendor == "nvidia" and float(flops) >= _AMPERE
+
+
+def memory_kind_of(*, experts: bool, sharded: bool, software: str, generation: str) -> str:
+    """Return the class of a run's memory: of those that it belongs to the widest; sharded: weights by ZeRO-3;
+    generation: of its device (`efficiencies.generation`)."""
     found = spreads()
     kinds = [MEMORY_KNOWN if software in found.memory_software else MEMORY_OTHER]
     kinds += [MEMORY_MIXTURE] * experts + [MEMORY_SHARDED] * sharded
-    return max(kinds, key=lambda kind: found.memory[kind].half)
+    kinds += [MEMORY_DEVICE] * (not is_usual_device(generation))
+    return max((kind for kind in kinds if kind in found.memory), key=lambda kind: found.memory[kind].half)
 
 
 def interval_of(step_s: float, kind: str, memory_kind: str, anchor: Anchor | None = None) -> Interval:

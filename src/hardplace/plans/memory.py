@@ -9,6 +9,8 @@ from hardplace.plans.plan import GRADIENT_BYTES, STATE_BYTES, Format, OptimizerK
 from hardplace.plans.v_orders import v_turns
 from hardplace.workload.types import Recompute
 
+# Adam's second moments: what their square roots take at once.
+_ROOT_BYTES = {OptimizerKind.ADAMW: 4, OptimizerKind.ADAMW_BF16_MOMENTS: 2, OptimizerKind.ADAMW_BF16: 2}
 HELD_GRADIENT_BYTES = GRADIENT_BYTES | {"bf16+fp32": 6}  # the 16-bit one stays beside its fp32 sum
 
 
@@ -94,7 +96,7 @@ class StageContents:
 class StageMemory:
     """Memory of one stage on one device at its fullest moment: the first backward pass, with all micro-batches in
     flight; where the last step's outputs are still held, maybe the end of the forward pass; where the optimizer copies
-    gradients, maybe its step.
+    gradients, or the passes begin without any, maybe its step.
 
     Attributes:
         weights_bytes: Weights, trained, frozen and quantised, as ZeRO-3 divides them.
@@ -103,8 +105,8 @@ class StageMemory:
         activations_bytes: Activations of the micro-batches in flight.
         logits_bytes: Logits and what the loss keeps.
         working_bytes: Temporary buffers of one layer's backward pass.
-        buffers_bytes: Gathered layers and gradients of ZeRO-2 and ZeRO-3, tensors between stages; in the step, copies
-            of gradients.
+        buffers_bytes: Gathered layers and gradients of ZeRO-2 and ZeRO-3, tensors between stages, buckets of
+            gradients; in the step, copies of gradients and roots of second moments.
         fragmentation_bytes: What the allocator loses.
         reserve_bytes: Driver and communication libraries.
     """
@@ -154,24 +156,9 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
     Source: docs/model-training.md, section 5.
     """
     passes = passes_memory(plan, stage, held)
-    short = plan.gradient == "bf16" and plan.precision is not Format.FP32
-    fp32_states = plan.optimizer is not OptimizerKind.ADAMW_BF16 and not plan.offload
-    if not (plan.habits.copies_gradients and plan.zero in (1, 2) and short and fp32_states):
+    step = _step_memory(plan, held, passes)
+    if step is None:
         return passes
-    own = held.parameters / plan.sharded_over + held.expert_parameters / plan.experts_sharded_over
-    gradients, copies = GRADIENT_BYTES["bf16"] * own, (GRADIENT_BYTES["bf16"] + GRADIENT_BYTES["fp32"]) * own
-    lasting = passes.weights_bytes + passes.states_bytes
-    step = StageMemory(
-        weights_bytes=passes.weights_bytes,
-        gradients_bytes=gradients,
-        states_bytes=passes.states_bytes,
-        activations_bytes=0.0,
-        logits_bytes=0.0,
-        working_bytes=0.0,
-        buffers_bytes=copies,
-        fragmentation_bytes=plan.lost_share * (lasting + gradients),  # copies are allocations of their own
-        reserve_bytes=passes.reserve_bytes,
-    )
     later = 1.0 * (step.total_bytes > passes.total_bytes)  # of numbers and of arrays alike
     return StageMemory(
         **{
@@ -179,6 +166,47 @@ def stage_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
             for one in fields(StageMemory)
         }
     )
+
+
+def _step_memory(plan: Plan, held: StageContents, passes: StageMemory) -> StageMemory | None:
+    """Return the memory of a stage in the optimizer's step, without activations; None where the passes are fuller
+    whatever they hold."""
+    short = plan.gradient == "bf16" and plan.precision is not Format.FP32
+    fp32_states = plan.optimizer is not OptimizerKind.ADAMW_BF16 and not plan.offload
+    if plan.habits.copies_gradients and plan.zero in (1, 2) and short and fp32_states:
+        own = held.parameters / plan.sharded_over + held.expert_parameters / plan.experts_sharded_over
+        gradients, copies = GRADIENT_BYTES["bf16"] * own, (GRADIENT_BYTES["bf16"] + GRADIENT_BYTES["fp32"]) * own
+        lost = plan.lost_share * (passes.weights_bytes + passes.states_bytes + gradients)  # not of copies, each its own
+    elif _replicates(plan) and plan.micro_batches == 1:
+        own = held.parameters + held.expert_parameters
+        gradients = HELD_GRADIENT_BYTES[plan.gradient] * own
+        roots = 0.0 if plan.offload else _ROOT_BYTES.get(plan.optimizer, 0) * own
+        copies = _bucket_bytes(plan, held) + roots
+        lost = plan.lost_share * (passes.weights_bytes + passes.states_bytes + gradients + copies)
+    else:
+        return None
+    return StageMemory(
+        weights_bytes=passes.weights_bytes,
+        gradients_bytes=gradients,
+        states_bytes=passes.states_bytes,
+        activations_bytes=0.0,
+        logits_bytes=0.0,
+        working_bytes=0.0,
+        buffers_bytes=copies,
+        fragmentation_bytes=lost,
+        reserve_bytes=passes.reserve_bytes,
+    )
+
+
+def _replicates(plan: Plan) -> bool:
+    """Return whether replicas are torch's DistributedDataParallel."""
+    return plan.habits.replicates and plan.zero == 0
+
+
+def _bucket_bytes(plan: Plan, held: StageContents) -> float:
+    """Return the bytes of the buckets in which its replicas reduce gradients."""
+    own = held.parameters + held.expert_parameters
+    return 1.0 * HELD_GRADIENT_BYTES[plan.gradient] * own if _replicates(plan) and plan.data > 1 else 0.0
 
 
 def passes_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
@@ -205,7 +233,7 @@ def passes_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
     weights = divided(3, weight, held.frozen_parameters, held.expert_frozen_parameters)
     weights += divided(3, own or weight, *trained)
     weights += divided(3, 1, held.packed_bytes, held.expert_packed_bytes)
-    gradients = divided(2, gradient, *trained)
+    gradients = 0.0 if _replicates(plan) and plan.micro_batches == 1 else divided(2, gradient, *trained)
     states = 0.0 if plan.offload else divided(1, state_bytes(plan) - own, *trained)
     # Gradients before they are scattered; ZeRO-3: layers in use and gathered ahead; pipelines: a tensor each way.
     gathered, scattered, habits = 0.0, 0.0, plan.habits
@@ -227,7 +255,7 @@ def passes_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
         saved = saved + ended * held.lingering_bytes
         working, scattered = (1.0 - ended) * working, (1.0 - ended) * scattered
         gradients = gradients - ended * absent
-    gathered += scattered
+    gathered += scattered + _bucket_bytes(plan, held)
     kept = tuple(wide * one for one in (saved, logits, working))
     return StageMemory(
         weights_bytes=weights,

@@ -59,7 +59,7 @@ def stage_of(plan: Plan, rank: int) -> int:
 def _stage(
     chain: LayerChain, plan: Plan, index: int, stage: Sequence[LayerWork], contents: StageContents, saved_bytes: float
 ) -> RankCounts:
-    memory = stage_memory(plan, index, contents)
+    memory = stage_memory(replace(plan, software=""), index, contents)  # at the step's end, whatever the loop
     traffic: Traffic = {}
 
     def add(name: str, count: int, size: float) -> None:

@@ -78,6 +78,9 @@ class Software:
             scatter_gather_tensors_in_pipeline of 2021 and 2022, DeepSpeed's PipelineEngine).
         copies_gradients: With ZeRO-1 and 2 and 16-bit gradients the optimizer's step copies those of the rank's own
             part together, and that copy to fp32, before it lets go of either (DeepSpeed's DeepSpeedZeroOptimizer).
+        replicates: Without ZeRO, replicas are torch's DistributedDataParallel with torch.optim's Adam: gradients are
+            None from the update to the first backward pass (zero_grad), their buckets are kept beside them (unless
+            gradient_as_bucket_view), and the update takes the roots of all second moments at once (foreach).
         exchanges_heads: Context-parallel ranks may exchange tokens for heads by all-to-all (Megatron Core's
             cp_comm_type a2a, DeepSpeed's Ulysses).
         repeats_keys: Where these ranks are more than the heads of keys, each head goes to several of them (DeepSpeed's
@@ -115,6 +118,7 @@ class Software:
     whole_tensors: bool = False
     scatters: bool = False
     copies_gradients: bool = False
+    replicates: bool = False
     exchanges_heads: bool = False
     repeats_keys: bool = False
     sorts_copies: bool = False
@@ -171,6 +175,7 @@ SOFTWARE: dict[str, Software] = {
         loss_passes=12,
         eager=True,
         one_copy=True,
+        replicates=True,
         stops_early=True,
     ),
     "atorch": Software(

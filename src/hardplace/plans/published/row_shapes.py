@@ -59,7 +59,8 @@ def shape_of_row(row: Mapping[str, str]) -> DecoderShape:
         sequence=some_in(row, "seq"),
         gated=gated,
         positions=not gated,
-        tied=not gated and (software_of(row).startswith(_TYING) or "llm-foundry" in row["source"]),
+        tied="tied table" in row.get("note", "")
+        or (not gated and (software_of(row).startswith(_TYING) or "llm-foundry" in row["source"])),
         experts=experts,
         latent=latent,
         window=_whole(moe, found.get("swa_window", "0")),

@@ -172,7 +172,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
     if stack == "neuron" and not recompute:
         kind = Recompute.SELECTIVE
     nvidia = re.search(r"NVIDIA|NeMo|Megatron-MoE|training_results", says)
-    short = row["precision"] == "fp16" or row["precision"].endswith("(pure)") or (stack == "megatron-core" and nvidia)
+    short = row["precision"] == "fp16" or _pure(row) or (stack == "megatron-core" and nvidia)
     short = short or bool(_SHORT_GRADIENTS.search(row.get("note", "")))
     short = short or stack in ("xla", ON_ARRAYS) or re.search("fms-fsdp|InternEvo", row["source"])
     ways = ways_of(row)
@@ -235,7 +235,13 @@ def _optimizer(row: Mapping[str, str]) -> OptimizerKind:
     recipe = "Megatron-Bridge" in row["source"] and re.search("DeepSeek|Moonlight", row.get("model", ""))
     if recipe or "bf16 moments" in row.get("note", ""):
         return OptimizerKind.ADAMW_BF16_MOMENTS  # its recipes' use_precision_aware_optimizer with exp_avg_dtype bf16
-    return OptimizerKind.ADAMW_BF16 if row["precision"].endswith("(pure)") else OptimizerKind.ADAMW
+    return OptimizerKind.ADAMW_BF16 if _pure(row) else OptimizerKind.ADAMW
+
+
+def _pure(row: Mapping[str, str]) -> bool:
+    """Return whether weights, gradients and moments are all in 16 bit: stated, or AutoModel's, which casts its models
+    to bf16 (cast_model_to_dtype) and gives them to torch.optim.Adam."""
+    return row["precision"].endswith("(pure)") or software_of(row) == "automodel"
 
 
 def _zero(text: str, default: int, replicas: int, slices: int) -> tuple[int, int]:
