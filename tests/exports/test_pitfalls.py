@@ -161,6 +161,12 @@ def test_zero_bubble_is_not_the_v_schedule_and_is_not_compiled():
     assert "compile=CompileConfig(enable=False, " in found["job.py"]
 
 
+def test_what_is_priced_without_the_compiler_runs_without_it():
+    found = texts(Target.TORCHTITAN, data=16, zero=3, software="torchtitan-eager")
+    assert tomllib.loads(found["job.toml"])["compile"]["enable"] is False
+    assert "compile=CompileConfig(enable=False, " in found["job.py"]
+
+
 def test_parts_of_a_v_are_in_the_order_of_the_model():
     """torchtitan gives rank i of p the parts i and 2 p - 1 - i with these schedules, which no rank's V-Half is."""
     fields = {"pipeline": 4, "virtual": 2, "data": 4, "zero": 2, "stages": (6, 9, 9, 8)}

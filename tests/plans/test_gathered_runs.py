@@ -93,7 +93,7 @@ def test_every_row_of_open_frameworks_is_a_run(frameworks):
     assert len(known) == 102
     software = {name.rpartition("-")[0]: one for name, one in known.items() if not name.startswith("flagperf")}
     assert software == {
-        "paddlenlp": "", "flagpaddle": "", "tinyllama": "fsdp-eager", "hfblog": "fsdp-eager", "llama3": "",
+        "paddlenlp": "", "flagpaddle": "", "tinyllama": "fsdp-compiled", "hfblog": "fsdp-eager", "llama3": "",
         "olmocore": "fsdp-compiled", "ttdoc": "torchtitan", "tth200": "torchtitan", "vocabpar": "megatron-2021",
         "dlperf-m": "megatron-2021", "dlperf-o": "",
     }  # fmt: skip

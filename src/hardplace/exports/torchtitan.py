@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hardplace.cost.layers.software import Dispatcher, Graphs
+from hardplace.cost.layers.software import TORCHTITAN_EAGER, Dispatcher, Graphs
 from hardplace.exports.architecture import Architecture
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
@@ -184,8 +184,9 @@ def _beside(plan: Plan) -> bool:
 
 
 def _compiled(plan: Plan) -> bool:
-    """Return whether modules are compiled: not where backward passes are divided (pytorch/pytorch#161904)."""
-    return not plan.schedule.apart or plan.pipeline == 1
+    """Return whether modules are compiled: not where the plan is priced without, nor where backward passes are divided
+    (pytorch/pytorch#161904)."""
+    return plan.software != TORCHTITAN_EAGER and (not plan.schedule.apart or plan.pipeline == 1)
 
 
 def _arguments(values: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from hardplace.plans.plan import PipelineSchedule
 _SOFTWARE: dict[Target, tuple[str, ...]] = {
     Target.MEGATRON: ("megatron-core",),
     Target.MEGATRON_BRIDGE: ("megatron-core",),
-    Target.TORCHTITAN: ("torchtitan", "fsdp-compiled"),
+    Target.TORCHTITAN: ("torchtitan", "torchtitan-eager", "fsdp-compiled"),
     Target.DEEPSPEED: (),
     Target.ACCELERATE: ("fsdp-eager",),
     Target.MAXTEXT: ("xla", "xla-arrays"),

@@ -106,6 +106,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         micro_batch=plan.micro_batch,
         flash=plan.flash,
         gradient_bytes=GRADIENT_BYTES[plan.gradient],
+        wide=plan.precision is Format.FP32,
         low=plan.precision in (Format.FP8, Format.FP4),
         dropout=plan.habits.dropout,
         fused_loss=plan.loss_in_one,

@@ -94,8 +94,9 @@ class Degrees:
     fused_loss: the loss is one kernel that keeps the 16-bit logits alone; loss_bytes: of an element of the logits, what
     it holds at its peak otherwise. autograd: products keep their inputs as they ran on them, in 16 bit and gathered.
     stops_early: full recompute ends with the last thing that the backward pass needs. exchanges_heads: context ranks
-    exchange tokens for heads before attention and after it, which then sees all tokens of its heads. loss_passes,
-    eager, returns_cache and sorts_copies as `cost.layers.software.Software` has them.
+    exchange tokens for heads before attention and after it, which then sees all tokens of its heads. wide: all is in
+    fp32, so that eager modules cast nothing; bytes are of 16 bit all the same, and counted twice. loss_passes, eager,
+    returns_cache and sorts_copies as `cost.layers.software.Software` has them.
     """
 
     tensor: int = 1
@@ -107,6 +108,7 @@ class Degrees:
     flash: bool = True
     gradient_bytes: int = 4
     activation_bytes: int = 2
+    wide: bool = False
     low: bool = False
     dropout: bool = False
     fused_loss: bool = False

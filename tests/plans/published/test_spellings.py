@@ -101,6 +101,11 @@ def test_a_device_of_another_memory_or_make_is_none_of_these(text):
         ({"flash_attention": "", "backend": "math"}, {"flash": False, "backend": ""}),
         ({"moe": MIXTURE, "dispatcher": "AllToAll", "graphs": "full iteration"}, {"dispatcher": "all-to-all"}),
         ({"software": "TorchTitan"}, {"software": "torchtitan"}),
+        ({"software": "torchtitan, eager"}, {"software": "torchtitan-eager"}),
+        ({"software": "torchtitan", "note": "without torch.compile"}, {"software": "torchtitan-eager"}),
+        ({"software": "torchtitan", "note": "torch.compile; selective"}, {"software": "torchtitan"}),
+        ({"software": "FSDP", "note": "fused layernorm and swiglu"}, {"software": "fsdp-compiled"}),
+        ({"software": "FSDP", "note": "fused cross entropy"}, {"software": "fsdp-eager", "fused_loss": True}),
         ({"software": "megatron-lm"}, {"software": "megatron-core"}),
         ({"software": "deepspeed"}, {"software": "fsdp-eager"}),  # as DeepSpeed
         ({"software": "PyTorch FSDP2"}, {"software": "fsdp-eager"}),

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hardplace.cost.layers.eager import EagerKernels, rms_norm
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import CollectiveWork, GemmWork, StreamWork, Work
 from hardplace.cost.types import Collective
@@ -42,13 +43,18 @@ class Builder:
         self.shape, self.degrees = shape, degrees
         self.forward: list[Work] = []
         self.exchanged: list[Work] = []  # of `forward`, what exchanges tokens for heads and back
+        self.norms: list[Work] = []  # of `forward`, the norms
         self.backward: list[list[Work]] = []
         self.parameters = self.expert_parameters = self.tensors = 0
         self.saved_bytes = self.widest_bytes = self.exchange_saved_bytes = 0.0
         self.tokens = degrees.micro_batch * shape.sequence // degrees.context
         self.kept_share = 0.5 if degrees.low and not degrees.autograd else 1.0  # of the bytes of a linear layer's input
         self.local = self.tokens // (degrees.tensor if degrees.sequence else 1)
-        self.unfused = degrees.eager and shape.gated  # RMS norms and gated MLPs as Hugging Face's modules
+        self.unfused = degrees.eager and shape.gated  # RMS norms, rotations and gated MLPs a kernel an operator
+        matrices = 2 if shape.gated else 1
+        self.residual_moves = 3.0 if self.unfused else 2.0  # times the residual, backward
+        # Times an activation's input, forward and backward: fused, or SiLU and product with the other branch apart.
+        self.activation_moves = (5.0, 9.0) if self.unfused else (matrices + 1.0, 2.0 * matrices + 1.0)
 
     def add(self, forward: list[Work], backward: list[Work], saved_bytes: float = 0.0) -> None:
         """Add work, its backward, and what it keeps."""
@@ -119,14 +125,51 @@ class Builder:
         self.add([forward], [backward], saved_bytes)
 
     def norm(self) -> None:
-        """Add a norm of the hidden state: read and written; backward reads both and writes one. Input is kept; of eager
-        modules an fp32 copy of it, and what the norm gives before its weight."""
+        """Add a norm of the hidden state. Input is kept; of eager modules an fp32 copy of it (in fp32 itself), and what
+        the norm gives before its weight."""
         width = self.shape.hidden
         size = self.degrees.activation_bytes * self.local * width
-        kept = 4.0 * self.local * width + size if self.unfused else size
-        self.moved(Stream.NORM, 2.0 * size, 3.0 * size, width, kept)
+        copied = (size if self.degrees.wide else 4.0 * self.local * width) if self.unfused else 0.0
+        self.normalised(self.local, width, size + copied)
         self.parameters += width * (1 if self.shape.gated else 2)
         self.tensors += 1 if self.shape.gated else 2
+
+    def normalised(self, rows: int, width: int, saved_bytes: float) -> None:
+        """Add the kernels of a norm: one that reads and writes, backward reads both and writes one; of eager modules
+        one an operator."""
+        size, before = 1.0 * self.degrees.activation_bytes * rows * width, len(self.forward)
+        if self.unfused:
+            self.chain(rms_norm(self.degrees.activation_bytes, wide=self.degrees.wide), 1.0 * rows * width, saved_bytes)
+        else:
+            self.moved(Stream.NORM, 2.0 * size, 3.0 * size, width, saved_bytes)
+        self.norms += self.forward[before:]
+
+    def chain(self, kernels: EagerKernels, elements: float, saved_bytes: float = 0.0, tensors: int = 1) -> None:
+        """Add an eager module on so many elements, of so many tensors that it runs on one after the other."""
+        forward, backward = (
+            StreamWork(kind=Stream.ELEMENTWISE, bytes=elements * each, launches=tensors * launches)
+            for each, launches in (
+                (kernels.forward_bytes, kernels.forward_launches),
+                (kernels.backward_bytes, kernels.backward_launches),
+            )
+        )
+        self.add([forward], [backward], saved_bytes)
+
+    def activation(self, one: float, saved_bytes: float, *, fused: bool = False) -> None:
+        """Add an activation of `one` bytes, in a gated layer times the other branch; fused: in the product before."""
+        forward, backward = (0.0 if fused else moves * one for moves in self.activation_moves)
+        ahead, behind = (2, 3) if self.unfused else (1, 1)
+        self.add(
+            [StreamWork(kind=Stream.ELEMENTWISE, bytes=forward, launches=ahead)],
+            [StreamWork(kind=Stream.ELEMENTWISE, bytes=backward, launches=behind)],
+            saved_bytes,
+        )
+
+    def branches(self, rows: int, count: int) -> None:
+        """Add what stands before `count` products of one input: eager modules add up its gradients, two at a time."""
+        if self.unfused and count > 1:
+            size = 3.0 * self.degrees.activation_bytes * rows * self.shape.hidden
+            self.add([], [StreamWork(kind=Stream.ELEMENTWISE, bytes=(count - 1) * size, launches=count - 1)])
 
     def enter(self) -> None:
         """Add what stands before products cut by output features: a gather with sequence parallelism, else the
@@ -164,7 +207,8 @@ class Builder:
         self.saved_bytes += size * kept
 
     def leave(self) -> None:
-        """Add what stands after products cut by input features: the sum, and bias, dropout and residual as a kernel."""
+        """Add what stands after products cut by input features: the sum, and bias, dropout and residual as a kernel;
+        of eager modules the residual alone, whose gradient is added to the branch's."""
         size = 1.0 * self.degrees.activation_bytes * self.tokens * self.shape.hidden
         if self.degrees.tensor > 1:
             kinds = (Collective.REDUCE_SCATTER, Collective.ALL_GATHER)
@@ -174,4 +218,4 @@ class Builder:
             else:
                 self.add([CollectiveWork(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)], [])
         own = size * self.local / self.tokens
-        self.moved(Stream.ELEMENTWISE, 3.0 * own, 2.0 * own)
+        self.moved(Stream.ELEMENTWISE, 3.0 * own, self.residual_moves * own)

@@ -1,7 +1,8 @@
 """Layers of a decoder from its shape alone, as Megatron-LM's fused kernels and the library of GEMMs run them.
 
 The GEMMs and collectives equal those of the recorded models (tests/cost/test_gpu_decoder.py); element-wise chains,
-norms and losses are the fused kernels of Megatron-LM and Transformer Engine. Equations: docs/model-training.md.
+norms and losses are the fused kernels of Megatron-LM and Transformer Engine, or eager PyTorch's (`eager`). Equations:
+docs/model-training.md.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hardplace.cost.layers.builder import Builder
+from hardplace.cost.layers.eager import rotation
 from hardplace.cost.layers.modules_again import modules_again
 from hardplace.cost.layers.types import Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork, StreamWork, Work
@@ -41,13 +43,16 @@ def _attention(b: Builder, number: int) -> None:
     b.enter()
     if shape.latent is None:
         width = (heads + 2 * kv_heads) * shape.head_dim
+        b.branches(b.tokens, 3)
         b.linear(b.tokens, width, shape.hidden, bias=bias)
         value, query = shape.head_dim, shape.head_dim
     else:
         value, query = shape.latent.value, shape.latent.nope + shape.latent.rope
         width = heads * (2 * query + value)
         _latent(b, heads)
-    if not shape.positions:
+    if not shape.positions and b.unfused and shape.latent is None:
+        b.chain(rotation(size), 1.0 * b.tokens * (heads + kv_heads) * query, tensors=2)
+    elif not shape.positions:
         moved = 2.0 * size * b.tokens * (heads + kv_heads) * query
         b.moved(Stream.ELEMENTWISE, moved, moved)
     window = shape.window if shape.window and number % shape.window_every == 0 else 0
@@ -90,16 +95,15 @@ def _latent(b: Builder, heads: int) -> None:
     shape, latent = b.shape, b.shape.latent
     assert latent is not None
     size, query = b.degrees.activation_bytes, latent.nope + latent.rope
+    b.branches(b.tokens, 2)
     if latent.query:
         b.linear(b.tokens, latent.query, shape.hidden)
-        moved = 2.0 * size * b.tokens * latent.query
-        b.moved(Stream.NORM, moved, 1.5 * moved, latent.query, moved)
+        b.normalised(b.tokens, latent.query, 2.0 * size * b.tokens * latent.query)
         b.parameters += latent.query
         b.tensors += 1
     b.linear(b.tokens, heads * query, latent.query or shape.hidden)
     b.linear(b.tokens, latent.key_value + latent.rope, shape.hidden)
-    moved = 2.0 * size * b.tokens * latent.key_value
-    b.moved(Stream.NORM, moved, 1.5 * moved, latent.key_value, moved)
+    b.normalised(b.tokens, latent.key_value, 2.0 * size * b.tokens * latent.key_value)
     b.parameters += latent.key_value
     b.tensors += 1
     b.linear(b.tokens, heads * (latent.nope + latent.value), latent.key_value)
@@ -108,10 +112,11 @@ def _latent(b: Builder, heads: int) -> None:
 def _dense(b: Builder, ffn: int, rows: int, tensor: int) -> None:
     shape, size = b.shape, b.degrees.activation_bytes
     own, matrices, bias = ffn // tensor, 2 if shape.gated else 1, not shape.gated
+    b.branches(rows, matrices)
     b.linear(rows, matrices * own, shape.hidden, bias=bias, matrices=matrices)
     one = 1.0 * size * rows * own
     kept = (matrices + b.unfused + b.kept_share) * one  # inputs of the activation and of the last product
-    b.moved(Stream.ELEMENTWISE, (matrices + 1) * one, (2 * matrices + 1) * one, saved_bytes=kept)
+    b.activation(one, kept)
     b.linear(rows, shape.hidden, own, bias=bias)
 
 
@@ -139,9 +144,7 @@ def _mixture(b: Builder) -> None:
         b.add([to_all], [to_all])
     matrices, act = 2 if shape.gated else 1, 1.0 * size * copies * moe.ffn
     b.expert_linear(copies, matrices * moe.ffn, width, held, useful)
-    apart = 0.0 if degrees.fused_experts else 1.0
-    moved_act = apart * (matrices + 1) * act, apart * (2 * matrices + 1) * act
-    b.moved(Stream.ELEMENTWISE, *moved_act, saved_bytes=(matrices + b.unfused) * act)
+    b.activation(act, (matrices + b.unfused) * act, fused=degrees.fused_experts)
     b.expert_linear(copies, width, moe.ffn, held, useful)
     if degrees.expert > 1:
         b.add([to_all], [to_all])
@@ -182,7 +185,7 @@ def _feed_forward(b: Builder, number: int) -> None:
     else:
         _mixture(b)
         own = 1.0 * b.degrees.activation_bytes * b.local * shape.hidden
-        b.moved(Stream.ELEMENTWISE, 3.0 * own, 2.0 * own)
+        b.moved(Stream.ELEMENTWISE, 3.0 * own, b.residual_moves * own)
 
 
 def _needed(b: Builder, number: int, forward: tuple[Work, ...]) -> tuple[Work, ...]:

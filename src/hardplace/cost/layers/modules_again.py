@@ -22,7 +22,7 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
     dropped: dict[str, float] = {"core_attn": b.exchange_saved_bytes, "layernorm": b.entering_bytes(mixture=mixture)}
     works: dict[str, list[Work]] = {
         "core_attn": [*b.exchanged, *(one for one in forward if isinstance(one, AttentionWork))],
-        "layernorm": [one for one in forward if _is_norm(one)],
+        "layernorm": b.norms,
     }
     products = [one for one in forward if isinstance(one, GemmWork)]
     value = shape.head_dim if latent is None else latent.value
@@ -38,7 +38,7 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
     works["qkv_proj"] = [one for one in forward[kinds.index(GemmWork) : scored] if not isinstance(one, CollectiveWork)]
     works["qkv_proj"] += [one for one in b.exchanged[:-2] if isinstance(one, CollectiveWork)]  # kept as they came
     dropped["out_proj"] = out
-    normed = next(at for at, one in enumerate(forward) if at > projected and _is_norm(one))
+    normed = next(at for at, one in enumerate(forward) if at > projected and any(one is norm for norm in b.norms))
     works["out_proj"] = list(forward[projected:normed])
     if latent is not None:
         query = latent.nope + latent.rope
@@ -50,7 +50,7 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
         copies = int(b.tokens // degrees.tensor * moe.rows)
         act = 1.0 * size * copies * moe.ffn
         dropped["moe_act"] = b.kept_share * act
-        works["moe_act"] = [StreamWork(kind=Stream.ELEMENTWISE, bytes=(matrices + 1) * act)]
+        works["moe_act"] = [StreamWork(kind=Stream.ELEMENTWISE, bytes=b.activation_moves[0] * act)]
         router = next(place for place, one in enumerate(forward) if isinstance(one, GemmWork) and one.n == moe.count)
         whole = 1.0 * size * copies * shape.hidden
         dropped["moe"] = (1.0 + b.kept_share) * whole + (matrices + b.unfused + b.kept_share) * act
@@ -63,16 +63,12 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
         act = 1.0 * size * b.tokens * own
         dropped["mlp"] = (matrices + b.unfused + b.kept_share) * act
         works["mlp"] = [one for one in products if (one.n, one.k) == (matrices * own, shape.hidden)]
-        works["mlp"].append(StreamWork(kind=Stream.ELEMENTWISE, bytes=(matrices + 1) * act))
+        works["mlp"].append(StreamWork(kind=Stream.ELEMENTWISE, bytes=b.activation_moves[0] * act))
         dropped["mlp_act"], works["mlp_act"] = b.kept_share * act, works["mlp"][-1:]
     if "op" in degrees.modules:
         return _by_operator(b, forward, out, mixture=mixture)
     names = [name for name in degrees.modules if name in works]
     return sum(dropped[name] for name in names), tuple(one for name in names for one in works[name])
-
-
-def _is_norm(one: Work) -> bool:
-    return isinstance(one, StreamWork) and one.kind is Stream.NORM
 
 
 def _products(b: Builder, *, mixture: bool) -> list[tuple[int, int]]:

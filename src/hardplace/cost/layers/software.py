@@ -51,9 +51,9 @@ class Software:
             Megatron's, in place, 6 (16-bit logits, and in fp32); torch's cross_entropy 14 (16-bit logits, and in fp32
             their log-softmax and two gradients), 12 where the 16-bit ones are freed before the backward pass.
         loss_passes: Of those, the bytes that are freed before the backward pass of the last layer.
-        eager: Layers are Hugging Face's modules, a kernel an operator: an RMS norm keeps an fp32 copy of its input and
-            what it gives before its weight, a gated MLP or expert the activation beside its product with the other
-            branch.
+        eager: Layers are plain modules (Hugging Face's), a kernel an operator (`cost.layers.eager`), where they have
+            RMS norms and gated MLPs: a norm keeps an fp32 copy of its input and what it gives before its weight, a
+            gated MLP or expert the activation beside its product with the other branch.
         returns_cache: The model hands back keys and values of all layers with the logits (Hugging Face's use_cache, on
             unless its own gradient checkpointing is), and the training loop holds those of the last step until the
             next forward pass has ended.
@@ -131,6 +131,7 @@ LAUNCHED = {Graphs.NONE: 1.0, Graphs.PARTIAL: 0.5, Graphs.LAYER: 0.15, Graphs.FU
 # Kernels of a mixture's router, preprocessing and permutation over those of an all-to-all where nothing is captured.
 _ROUTING = {Dispatcher.ALL_TO_ALL: 1.0, Dispatcher.DEEPEP: 0.6, Dispatcher.HYBRIDEP: 0.6}
 NONE_NAMED, ON_ARRAYS = "", "xla-arrays"  # of GPUs, and of chips with arrays
+TORCHTITAN, TORCHTITAN_EAGER = "torchtitan", "torchtitan-eager"
 ON_ARRAY_SOFTWARE = (ON_ARRAYS, "neuron", "gaudi")
 _ARRAYS_OF = {"AWS": "neuron", "Intel": "gaudi"}  # by vendor of the chip
 # MaxText's remat policies: minimal_with_context and minimal (all products kept; with attention's output, without), and
@@ -202,10 +203,19 @@ SOFTWARE: dict[str, Software] = {
         title="InternEvo with its hybrid ZeRO (2023, 2024)",
         whole_tensors=True,
     ),
-    "torchtitan": Software(
+    TORCHTITAN: Software(
         title="torchtitan (FSDP2 by parameter, torch.compile of layers and loss)",
         fused_loss=True,
         loss_bytes=12,
+        autograd=True,
+        fragmentation=0.01,
+        one_copy=True,
+        policies=(("op",),),
+    ),
+    TORCHTITAN_EAGER: Software(
+        title="torchtitan without torch.compile",
+        loss_bytes=12,
+        eager=True,
         autograd=True,
         fragmentation=0.01,
         one_copy=True,

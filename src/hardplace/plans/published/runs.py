@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hardplace.cost.layers.software import ON_ARRAYS
+from hardplace.cost.layers.software import ON_ARRAYS, TORCHTITAN, TORCHTITAN_EAGER
 from hardplace.hardware.catalogue import device as device_named
 from hardplace.hardware.device import Node
 from hardplace.plans.plan import MODULES, Format, OptimizerKind, Plan
@@ -108,7 +108,7 @@ def _is_open(column: str, row: Mapping[str, str], plan: Plan) -> bool:
         return False
     if column == "vpp":
         return plan.pipeline > 1 and plan.software == "megatron-core" and not row.get("schedule", "").strip()
-    return column != "micro_batch" or plan.pipeline == 1 or plan.software != "torchtitan"
+    return column != "micro_batch" or plan.pipeline == 1 or plan.software not in (TORCHTITAN, TORCHTITAN_EAGER)
 
 
 def _contradictions(row: Mapping[str, str], plan: Plan, shape: DecoderShape) -> Iterator[str]:
@@ -204,7 +204,11 @@ def _micro_batch(row: Mapping[str, str], group: int, data: int) -> int:
     """Return a row's samples of a pass on the ranks of a tensor- and context-parallel group: MaxText's batch is of a
     device, and may be a part of a sequence; torchtitan's pipelines have as many micro-batches as stages unless told
     (pipeline_parallel_microbatches)."""
-    if not row["micro_batch"].strip() and some_in(row, "pp", 1) > 1 and software_of(row) == "torchtitan":
+    if (
+        not row["micro_batch"].strip()
+        and some_in(row, "pp", 1) > 1
+        and software_of(row) in (TORCHTITAN, TORCHTITAN_EAGER)
+    ):
         return max(1, whole_in(row, "global_batch") // data // some_in(row, "pp", 1))
     if not _OF_A_DEVICE.search(row["source"]):
         return some_in(row, "micro_batch", 1)

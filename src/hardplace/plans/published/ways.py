@@ -11,6 +11,8 @@ from typing import Any
 from hardplace.cost.layers.software import (
     ON_ARRAYS,
     SOFTWARE,
+    TORCHTITAN,
+    TORCHTITAN_EAGER,
     Dispatcher,
     Graphs,
 )
@@ -25,7 +27,7 @@ OLD = ("V100", "A100", "A800", "MI250X")  # no distributed optimizer, no cuDNN a
 # What a source, a model or a note names: the software, first match.
 _SOFTWARE = (
     (re.compile(r"mosaicml|llm-foundry"), "fsdp-eager"),
-    (re.compile(r"torchtitan"), "torchtitan"),
+    (re.compile(r"torchtitan"), TORCHTITAN),
     (re.compile(r"InternEvo"), "internevo"),
     (re.compile(r"atorch"), "atorch"),
     (re.compile(r"fms-fsdp|torch\.?compile"), "fsdp-compiled"),
@@ -71,9 +73,13 @@ _HOSTED = re.compile(
 # PyTorch's scaled_dot_product_attention took FA2 before cuDNN on Hopper, until the releases that follow 2.8 (August
 # 2025; aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_prefer_cudnn_attention: asked for at first, since
 # then unless TORCH_CUDNN_SDPA_PREFERRED=0); the year is judged. torchtitan compiles its loss since 2025.
-_SDPA = ("fsdp-compiled", "torchtitan")
+_TITANS = (TORCHTITAN, TORCHTITAN_EAGER)
+_SDPA = ("fsdp-compiled", *_TITANS)
 _FA2_UNTIL, _EAGER_LOSS_UNTIL, _HOPPER = 2025, 2024, ("H100", "H200", "H800", "GH200")
 _YEAR = re.compile(r"(?<![0-9a-f])(20[12]\d)(?:[01]\d)?(?![0-9a-f])")
+# Modules that are not compiled, where a software compiles them unless told.
+_EAGER = re.compile(r"without torch\.?compile|\bno torch\.?compile|torch\.?compile off|\beager\b", re.IGNORECASE)
+_FUSED = re.compile(r"fused[^;]*(?:norm|swiglu|rotary)", re.IGNORECASE)
 _COLUMNS = {"tp_overlap": "tensor_overlap", "ep_overlap": "expert_overlap", "dp_overlap": "overlap"}
 _YES = {"1": True, "0": False, "true": True, "false": False, "on": True, "off": False, "yes": True, "no": False}
 
@@ -85,7 +91,7 @@ def software_of(row: Mapping[str, str]) -> str:
     said = row.get("software", "").strip()
     divided = any(float(row.get(name, "") or 1) > 1 for name in ("tp", "pp"))
     if said and said.lower() in SOFTWARE and (divided or said.lower() != "deepspeed"):
-        return said.lower()
+        return _compiled_or_not(said.lower(), row)
     found = _named(said, re.IGNORECASE) or _named(
         " ".join([said, *(row.get(name, "") for name in ("source", "model", "note"))])
     )
@@ -93,7 +99,15 @@ def software_of(row: Mapping[str, str]) -> str:
         return "megatron-core"  # no GPU runs software older than itself
     if found in ("fsdp-eager", "atorch") and divided:
         return "deepspeed"  # its own tensor and pipeline parallelism: neither FSDP nor Megatron-LM
-    return found
+    if found == "fsdp-eager" and _FUSED.search(row.get("note", "")):
+        return "fsdp-compiled"  # the kernels that a compiler would fuse
+    return _compiled_or_not(found, row)
+
+
+def _compiled_or_not(software: str, row: Mapping[str, str]) -> str:
+    """Return torchtitan as a row says that it ran: its modules compiled unless told."""
+    said = " ".join(row.get(name, "") for name in ("software", "note"))
+    return TORCHTITAN_EAGER if software == TORCHTITAN and _EAGER.search(said) else software
 
 
 def _named(text: str, flags: re.RegexFlag = re.NOFLAG) -> str:
@@ -119,7 +133,7 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     year = year_of(row)
     if found["software"] in _SDPA and 0 < year <= _FA2_UNTIL and row["device"].startswith(_HOPPER):
         found["backend"] = "default"
-    if found["software"] == "torchtitan" and 0 < year <= _EAGER_LOSS_UNTIL:
+    if found["software"] in _TITANS and 0 < year <= _EAGER_LOSS_UNTIL:
         found["fused_loss"] = False
     if "SimuMax" in row["source"]:
         # nothing overlaps (docs/b200/b200_real_repro_guide.md, 3.3); no --overlap-grad-reduce in run_pretrain_llama3.sh
@@ -175,7 +189,7 @@ _EXCHANGES = {
     "a2a": ContextExchange.ALL_TO_ALL,
     "all_gather": ContextExchange.ALL_GATHER,
 }
-_GATHERING = ("torchtitan", "xla", ON_ARRAYS)  # software whose context-parallel ranks gather keys
+_GATHERING = (*_TITANS, "xla", ON_ARRAYS)  # software whose context-parallel ranks gather keys
 _EXCHANGE = re.compile(r"cp[-_]comm[-_]type[ =:]*(p2p|a2a|all_gather)\b(?!\+)")
 
 
@@ -204,7 +218,7 @@ def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
         for one in (said[1].split(",") if said else [])
     ]
     names = ["moe_act" if one == "act" else one for one in names]
-    if software_of(row) == "torchtitan" and (not names or names == ["op"]):
+    if software_of(row) in _TITANS and (not names or names == ["op"]):
         return ("op",)  # selective_ac_option op, its default
     on_xla = software_of(row) in ("xla", ON_ARRAYS) and set(names).isdisjoint(MODULES)
     if on_xla and (policy := modules_of_policy(row)) is not None:
