@@ -22,7 +22,7 @@ import numpy as np
 from memory_spread import half_of
 from training_tables import FITTED
 
-from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS, on_arrays_of
+from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, ON_ARRAYS, TORCHTITAN_EAGER, on_arrays_of
 from hardplace.cost.layers.work import AttentionWork, GemmWork, Work
 from hardplace.csv_table import parse
 from hardplace.errors import BadInput
@@ -33,6 +33,7 @@ from hardplace.plans.anchoring import posterior
 from hardplace.plans.chain import LayerChain, of_shape, of_workload
 from hardplace.plans.efficiencies import (
     ARRAYS,
+    EAGER,
     FIGURES,
     GPUS,
     FittedEfficiencies,
@@ -172,9 +173,10 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
             yield one
 
 
-def unnamed(listed: Sequence[Case], known: Pooled) -> dict[str, float]:
+def unnamed(listed: Sequence[Case], known: Pooled, software: str = "") -> dict[str, float]:
     """Return, by generation, the least factor of kernels of plans that name no software with which simple plans are
-    not faster than the best published run of the generation: no plan is taken to beat everyone who tried.
+    not faster than the best published run of the generation: no plan is taken to beat everyone who tried. software: of
+    those plans, which no fitted run has.
 
     `best_runs` has the best MFU in 16 bit of every device, of both splits (the one thing that is
     taken of the test split; no row that is scored depends on it but those that name no software).
@@ -187,7 +189,7 @@ def unnamed(listed: Sequence[Case], known: Pooled) -> dict[str, float]:
     fitted_kinds = {one.fleet.sites[0].pricer.kind for one in listed}
     for kind, run in best.items():
         if kind in fitted_kinds:
-            tries = [simple(run.device, model) for model in ("llama2-7b", "llama2-13b", "llama3-8b")]
+            tries = [simple(run.device, model, software) for model in ("llama2-7b", "llama2-13b", "llama3-8b")]
             factors[kind] = max(1.0, *(slowed(*one, run.mfu, known) for one in tries))
     return factors
 
@@ -226,12 +228,12 @@ def worked(chain: LayerChain) -> float:
     return 1.0 + sum(flops(one.again) for one in chain.whole) / once
 
 
-def simple(name: str, model: str) -> tuple[Plan, LayerChain, Fleet]:
-    """Return the data-parallel plan of a model that reaches most on a device, with no software named (on arrays: their
-    own)."""
+def simple(name: str, model: str, software: str = "") -> tuple[Plan, LayerChain, Fleet]:
+    """Return the data-parallel plan of a model that reaches most on a device, with this software, or none named (on
+    arrays: their own)."""
     chip = device(name)
     arrays = not isinstance(chip.engine, Multiprocessors)
-    usual = on_arrays_of(chip.vendor) if arrays else ""
+    usual = on_arrays_of(chip.vendor) if arrays else software
     count, tries = (64 if arrays else 8), []
     for zero, micro_batch in ((1, 1), (1, 2), (2, 2), (3, 1), (3, 2)):
         plan = Plan(
@@ -386,6 +388,9 @@ def as_file(found: Pooled, rows: Sequence[Slopes], cases_: Sequence[Case]) -> Fi
         else:
             what, _, name = key.partition(" ")
             tables[what].setdefault(name, {})[figure] = float(f"{math.exp(value):.4g}")
+    held, eager = unnamed(cases_, found), unnamed(cases_, found, TORCHTITAN_EAGER)
+    slower = {kind: value for kind, value in held.items() if value > 1.0}
+    slower |= {f"{kind} {EAGER}": eager[kind] for kind, value in held.items() if eager[kind] < value}
     often = Counter(f"{one.fleet.sites[0].pricer.kind} {one.plan.software}" for one in cases_)
     return FittedEfficiencies(
         method="benchmarks/fit_training.py on the calibration splits of validation/training",
@@ -395,11 +400,7 @@ def as_file(found: Pooled, rows: Sequence[Slopes], cases_: Sequence[Case]) -> Fi
         flags=tables["flag"],
         rows=dict(sorted(often.items())),
         fabrics=fitted().fabrics,
-        unnamed={
-            kind: dict.fromkeys(KERNELS, float(f"{value:.4g}"))
-            for kind, value in unnamed(cases_, found).items()
-            if value > 1.0
-        },
+        unnamed={kind: dict.fromkeys(KERNELS, float(f"{value:.4g}")) for kind, value in slower.items()},
     )
 
 

@@ -10,13 +10,14 @@ import pytest
 
 import hardplace
 from hardplace.cost.collectives import Ring, collective_s
-from hardplace.cost.layers.software import Graphs
+from hardplace.cost.layers.software import Graphs, ways
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node, node_names
 from hardplace.plans.chain import of_workload
+from hardplace.plans.efficiencies import efficiencies, fitted
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Pricers, fleet_of
 from hardplace.plans.plan import Format, Plan
@@ -208,6 +209,20 @@ def test_software_that_no_fitted_run_has_is_held_to_the_best_published_run():
         pricer_of(device("v100-sxm2"), replace(PLAN, software=name)).efficiencies for name in ("", "internevo")
     )
     assert unseen.products == unnamed.products
+
+
+def test_eager_modules_are_held_to_the_best_published_run_by_less():
+    """They fall short of it by what their kernels move: held by the factor of fused ones they would be slowed twice."""
+    kind = "nvidia-2048-400"
+    known = replace(fitted(), unnamed={kind: {"products": 1.5}, f"{kind} eager": {"products": 1.2}})
+    centre, fused, eager = (
+        efficiencies(kind, ways(name), replace(known, unnamed=held), named=True).products
+        for name, held in (("torchtitan", {}), ("torchtitan", known.unnamed), ("torchtitan-eager", known.unnamed))
+    )
+    assert fused == pytest.approx(1.5 * centre)
+    assert eager == pytest.approx(1.2 * centre)
+    alone = replace(known, unnamed={kind: {"products": 1.5}})  # as fitted before
+    assert efficiencies(kind, ways("torchtitan-eager"), alone, named=True).products == fused
 
 
 def test_internevo_is_faster_with_states_divided_within_the_node_as_published():

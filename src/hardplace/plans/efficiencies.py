@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.types import Datasheet
-from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, Ways, ways
+from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, Ways, software_named, ways
 from hardplace.errors import BadInput
 from hardplace.files import read
 from hardplace.hardware.device import Arrays, Device
@@ -57,6 +57,7 @@ FIGURES = {
     "step_s": Figure(start=3e-3, least=1e-4, most=4e-2),
 }
 GPUS, ARRAYS = "gpus", "arrays"
+EAGER = "eager"
 
 # Rates of fp8 products over 16-bit ones of large GEMMs alone: the best of each, stas00/ml-engineering@744d01e (maximum
 # achievable matmul) and AMD (ROCm/rocm-blogs@8e01195, measuring-max-achievable-flops-part2), by generation. Others and
@@ -79,7 +80,8 @@ class FittedEfficiencies:
         rows: Number of rows by "generation software".
         fabrics: Share of its rate that a fabric between nodes reaches.
         unnamed: Factors of plans that name no software, or one without a fitted run, by generation: none is faster than
-            the best published run.
+            the best published run. By "generation eager" of software whose modules are eager, which falls short of
+            that run by what they move.
     """
 
     method: str
@@ -152,7 +154,7 @@ def figure_values(kind: str, how: Ways, known: FittedEfficiencies, *, named: boo
     centre = known.centre[ARRAYS if how.software in ON_ARRAY_SOFTWARE else GPUS]
     tables = [known.devices.get(nearest(kind, known), {}), known.software.get(how.software, {})]
     tables += [known.flags.get(flag, {}) for flag in flags_of(how)]
-    slowed = {} if named and how.software in known.software else known.unnamed.get(nearest(kind, known), {})
+    slowed = {} if named and how.software in known.software else _slowed(kind, how, known)
     found = {}
     for name, figure in FIGURES.items():
         value = centre.get(name, figure.start) - figure.floor
@@ -160,6 +162,13 @@ def figure_values(kind: str, how: Ways, known: FittedEfficiencies, *, named: boo
             value *= table.get(name, 1.0)
         found[name] = min(figure.most, max(figure.least, value + figure.floor)) * slowed.get(name, 1.0)
     return found
+
+
+def _slowed(kind: str, how: Ways, known: FittedEfficiencies) -> Mapping[str, float]:
+    """Return the factors by which software without a fitted run is held to the best published run."""
+    near = nearest(kind, known)
+    every = known.unnamed.get(near, {})
+    return known.unnamed.get(f"{near} {EAGER}", every) if software_named(how.software).eager else every
 
 
 def efficiencies(
