@@ -59,7 +59,8 @@ def sample():
     assert len(found) > 60
     chosen = random.Random(16).sample(sorted(found), COUNT)
     mixtures = [name for name, (run, _) in sorted(found.items()) if run.shape.experts and run.plan.pipeline == 1]
-    return {name: found[name] for name in (*chosen, mixtures[0])}
+    eased = [name for name, (run, _) in sorted(found.items()) if run.plan.recompute_modules and run.plan.pipeline == 1]
+    return {name: found[name] for name in (*chosen, mixtures[0], eased[0])}
 
 
 def test_a_plans_file_is_priced_as_the_run(sample, tmp_path):

@@ -84,7 +84,7 @@ def place(
     recompute_layers, order (of the degrees on the network, inside out: tensor-context-data-pipeline), and where the
     stages are cut. Not searched unless --fix
     names several values: precision (bf16), optimizer (adamw), gradient (fp32), offload, overlap, flash, fragmentation,
-    reserve_bytes. --fix holds any of all these.
+    reserve_bytes. --fix holds any of all these, and recompute_modules (mlp+layernorm) of selective recompute.
     """
     from hardplace import api
     from hardplace.api.anchored_plans import merged, naming

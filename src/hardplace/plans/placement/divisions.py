@@ -33,7 +33,7 @@ from hardplace.plans.placement.degree_bounds import (
     lightest_kinds,
     may_fit_with,
 )
-from hardplace.plans.placement.enumeration import orders, pipelines, rank_degrees, shards
+from hardplace.plans.placement.enumeration import eased, orders, pipelines, rank_degrees, shards
 from hardplace.plans.placement.hops import Crossings, Hops, branching_hops, crossings_of, even_hops
 from hardplace.plans.placement.partitions import PlanPartitions
 from hardplace.plans.placement.space import ModelDims, PlanSpace, shape_of
@@ -166,6 +166,9 @@ class Divisions:
             if self.decoder is not None:
                 of_shape(self.decoder, ranked)
                 return ()
+            if set(ranked.recompute_modules) - {"core_attn"}:
+                said = "core_attn, or none: the model runs as recorded"
+                raise BadInput("recompute_modules", "+".join(ranked.recompute_modules), said)
             layers = rank_layers(self.workload, ranked, self._shards)
             return tuple(self._fusing(one) for one in layers)
         except BadInput as problem:
@@ -180,13 +183,13 @@ class Divisions:
         return found
 
     def _block(self, made: Sequence[FusedLayer], plan: Plan) -> RankLayers:
-        full = chain_of(self.workload, made, self.decoder, replace(plan, recompute=Recompute.FULL, recompute_layers=1))
+        full = chain_of(self.workload, made, self.decoder, eased(plan, Recompute.FULL, 1))
         kept = tuple(one.without_recompute for one in full.kept)
         plain = replace(full, layers=full.plain, plain=(), kept=kept) if full.plain else full
         recomputed = {Recompute.NONE: plain, Recompute.FULL: full}
-        if not plan.flash or Recompute.SELECTIVE in self.space.of("recompute", ()):
+        if not plan.flash or self.space.eases or Recompute.SELECTIVE in self.space.of("recompute", ()):
             recomputed[Recompute.SELECTIVE] = chain_of(
-                self.workload, made, self.decoder, replace(plan, recompute=Recompute.SELECTIVE, recompute_layers=0)
+                self.workload, made, self.decoder, eased(plan, Recompute.SELECTIVE, 0)
             )
         weights = {kind: lightest_kinds(plain, chain) for kind, chain in recomputed.items()}
         return RankLayers(plain, recomputed, weights)
@@ -214,7 +217,7 @@ class Divisions:
             return 0.0
         least = self._least(cell, plan)
         if any_schedule:
-            free = replace(plan, recompute=Recompute.NONE, recompute_layers=0)
+            free = eased(plan, Recompute.NONE, 0)
             return least_step_s(least, free, cell.hops.least_s, any_schedule=True)
         return least_step_s(least, plan, cell.hops.least_s)
 

@@ -132,7 +132,7 @@ def _fills(schedule: PipelineSchedule, plan: Plan, shape: ModelDims) -> bool:
 def recomputes(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[Recompute, int]]:
     """Return what is recomputed, and of how many of each stage's layers (0: all; of layers whose
     activations wait in host memory all, or none)."""
-    usual = tuple(Recompute) if not plan.flash else (Recompute.NONE, Recompute.FULL)
+    usual = tuple(Recompute) if not plan.flash or space.eases else (Recompute.NONE, Recompute.FULL)
     found: list[tuple[Recompute, int]] = []
     for kind in space.of("recompute", usual):
         if kind is Recompute.FULL:
@@ -140,6 +140,12 @@ def recomputes(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[tuple[Rec
         elif space.allows("recompute_layers", 0):
             found.append((kind, 0))
     return found
+
+
+def eased(plan: Plan, kind: Recompute, count: int) -> Plan:
+    """Return a plan that recomputes so: with its modules where that is selective, without them else."""
+    modules = plan.recompute_modules if kind is Recompute.SELECTIVE else ()
+    return replace(plan, recompute=kind, recompute_layers=count, recompute_modules=modules)
 
 
 def more_recomputed(space: PlanSpace, plan: Plan, shape: ModelDims) -> list[int]:
@@ -186,6 +192,4 @@ def whole_plans(
 ) -> Iterator[Plan]:
     """Yield the plans of the same degrees, before their stages are cut, with each sharding, schedule and recompute."""
     for (zero, shard), (schedule, virtual), (kind, count) in itertools.product(sharded, schedules, kinds):
-        yield replace(
-            plan, zero=zero, shard=shard, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count
-        )
+        yield replace(eased(plan, kind, count), zero=zero, shard=shard, schedule=schedule, virtual=virtual)

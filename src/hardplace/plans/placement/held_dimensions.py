@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Any, get_args, get_type_hints
 
 from hardplace.errors import BadInput, unknown
-from hardplace.plans.placement.space import NUMERICS, SEARCHED, WAYS
-from hardplace.plans.plan import Dimension, Plan
+from hardplace.plans.placement.space import MODULES_AGAIN, NUMERICS, SEARCHED, WAYS
+from hardplace.plans.plan import MODULES, Dimension, Plan
 from hardplace.plans.plan_problems import expected_of
 
 
@@ -24,7 +24,9 @@ def fixed(asked: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise BadInput("fixed", text, "NAME=VALUE or NAME=VALUE,VALUE, such as tensor=8 or zero=1,3")
-        names = [one for one in (*SEARCHED, *NUMERICS, *WAYS) if one != "anchor"]  # a file's, not a text's
+        names = [
+            one for one in (*SEARCHED, *NUMERICS, *WAYS, MODULES_AGAIN) if one != "anchor"
+        ]  # a file's, not a text's
         if name not in names:
             raise unknown("dimension", name, names)
         if name in found:
@@ -44,19 +46,26 @@ def fixed_of(held: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         BadInput: For a name or value that is none.
     """
 
-    def text(value: Any) -> str:
+    def text(value: Any, joint: str = "-") -> str:
         if isinstance(value, bool):
             return "true" if value else "false"
-        return "-".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+        return joint.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
     def values(name: str, given: Any) -> Sequence[Any]:
         one = not isinstance(given, tuple | list) or (
-            name == "order" and isinstance(given[0], str) and "-" not in given[0]
+            (name == "order" and isinstance(given[0], str) and "-" not in given[0])
+            or (name == MODULES_AGAIN and all(isinstance(one, str) for one in given))
         )
         return (given,) if one else given
 
     texts = {name: given for name, given in held.items() if name != "anchor"}
-    found = fixed([f"{name}={','.join(text(one) for one in values(name, given))}" for name, given in texts.items()])
+    joints = {MODULES_AGAIN: "+"}
+    found = fixed(
+        [
+            f"{name}={','.join(text(one, joints.get(name, '-')) for one in values(name, given))}"
+            for name, given in texts.items()
+        ]
+    )
     return found | {name: tuple(values(name, given)) for name, given in held.items() if name == "anchor"}
 
 
@@ -66,6 +75,11 @@ def _kind(hint: Any) -> Any:
 
 
 def _value(name: str, text: str, kind: Any) -> Any:
+    if name == MODULES_AGAIN:
+        modules = tuple(one.strip() for one in text.split("+"))
+        if unknown_ones := [one for one in modules if one not in MODULES]:
+            raise BadInput("fixed", f"{name}={text}", f"{', '.join(MODULES)}, joined by +, not {unknown_ones[0]}")
+        return modules
     if name == "order":
         order = tuple(_value("", one, kind) for one in text.split("-"))
         if sorted(order) != sorted(Dimension):

@@ -25,7 +25,7 @@ from hardplace.plans.placement.best_plans import BestPlans, ListedPlan
 from hardplace.plans.placement.critical_paths import Effort
 from hardplace.plans.placement.degree_map import DegreeMap
 from hardplace.plans.placement.divisions import DegreeChoice, Divisions, Inventory
-from hardplace.plans.placement.enumeration import more_recomputed, recomputes, schedules, whole_plans
+from hardplace.plans.placement.enumeration import eased, more_recomputed, recomputes, schedules, whole_plans
 from hardplace.plans.placement.partitions import PlanPartitions, PricedCuts
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.placement.space import PlanSpace, check, no_degrees
@@ -286,13 +286,9 @@ class PlanSearch:
         zero = max(zero for zero, _ in cell.sharded)
         # of plans that recompute some layers of each stage the most: that is what keeps least
         most = max(some for _, some in kinds)
-        ways = [
-            replace(cell.plan, recompute=kind, recompute_layers=some, zero=zero)
-            for kind, some in kinds
-            if some in (0, most)
-        ]
+        ways = [replace(eased(cell.plan, kind, some), zero=zero) for kind, some in kinds if some in (0, most)]
         ways += [
-            replace(cell.plan, schedule=schedule, virtual=virtual, recompute=kind, zero=zero)
+            replace(eased(cell.plan, kind, some), schedule=schedule, virtual=virtual, zero=zero)
             for schedule, virtual in plans
             for kind, some in kinds
             if schedule.folds and not some
@@ -309,7 +305,7 @@ class PlanSearch:
             for kind, count in recomputes(self.space, sharded, self.divided.shape):
                 if count and some:
                     continue
-                plan = replace(sharded, schedule=schedule, virtual=virtual, recompute=kind, recompute_layers=count)
+                plan = replace(eased(sharded, kind, count), schedule=schedule, virtual=virtual)
                 if not self.space.admits(plan):
                     continue
                 some = some or count > 0

@@ -17,7 +17,7 @@ from hardplace.plans.infeasible import PlanInfeasible
 from hardplace.plans.memory import least_bytes_per_parameter
 from hardplace.plans.pipeline import in_flight
 from hardplace.plans.placement.divisions import Inventory
-from hardplace.plans.placement.enumeration import recomputes, schedules
+from hardplace.plans.placement.enumeration import eased, recomputes, schedules
 from hardplace.plans.placement.result import PlacementResult
 from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace, no_degrees
@@ -102,9 +102,7 @@ def _lightest(
     flight = {way: in_flight(0, plan.pipeline, plan.micro_batches, way[1], way[0]) for way in ways}
     schedule, virtual = min(flight, key=lambda way: (flight[way], way[0].apart))  # weight gradients that wait hold more
     recompute, count = max(kinds, key=lambda one: (_EASES.index(one[0]), one[1] or shape.layers))
-    one = replace(
-        plan, schedule=schedule, virtual=virtual, recompute=recompute, recompute_layers=min(count, shape.layers)
-    )
+    one = replace(eased(plan, recompute, min(count, shape.layers)), schedule=schedule, virtual=virtual)
     if not schedule.folds:
         layers = len(search.divided.workload.order)
         if shape.branches and plan.pipeline > 1:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hardplace.errors import BadInput
 from hardplace.plans.plan import ContextExchange, PipelineSchedule, Plan
-from hardplace.workload.types import OperatorKind, Workload
+from hardplace.workload.types import OperatorKind, Recompute, Workload
 
 HEADROOM = 0.05  # of a device's memory that plans keep free unless asked otherwise (judged; its interval is wider)
 NUMERICS = (
@@ -30,6 +30,7 @@ WAYS = (
     "fused_loss",
     "anchor",
 )  # how a plan is run
+MODULES_AGAIN = "recompute_modules"  # held to one list, of the plans that recompute selectively
 LONG_SEQUENCE = 16384  # tokens from which context parallelism is searched
 _CONTEXTS = (1, 2, 4, 8, 16)
 SEARCHED = (
@@ -100,10 +101,15 @@ class PlanSpace:
         """Return the schedules of pipelines: those asked for, else all but the V-shaped ones."""
         return self.of("schedule", [one for one in PipelineSchedule if not one.folds])
 
+    @property
+    def eases(self) -> bool:
+        """Return whether selective recompute drops something beside scores that are kept: modules are held."""
+        return any(self.of(MODULES_AGAIN, ()))
+
     def bases(self) -> list[Plan]:
         """Return plans of degree 1 for every combination of what changes numerics or is usually fixed."""
         whole = Plan(global_batch=self.global_batch)
-        names = (*NUMERICS, *WAYS)
+        names = (*NUMERICS, *WAYS, MODULES_AGAIN)
         choices = [self.of(name, (getattr(whole, name),)) for name in names]
         return [replace(whole, **dict(zip(names, chosen, strict=True))) for chosen in itertools.product(*choices)]
 
@@ -173,6 +179,13 @@ def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
             raise BadInput("fixed", f"{name}={listed}", f"a divisor of {what.format(f'{size:,}')}")
     if set(space.of("context_exchange", ())) == {ContextExchange.ALL_TO_ALL} and max(contexts_of(space, shape)) == 1:
         raise BadInput("fixed", "context_exchange=all-to-all", "a context of 2 or more with it, such as context=2")
+    if space.eases:
+        listed = ",".join("+".join(one) for one in space.fixed[MODULES_AGAIN])
+        if len(space.fixed[MODULES_AGAIN]) > 1:
+            raise BadInput("fixed", f"{MODULES_AGAIN}={listed}", "one list, its modules joined by +")
+        if not space.allows("recompute", Recompute.SELECTIVE):
+            kinds = ",".join(space.fixed["recompute"])
+            raise BadInput("fixed", f"{MODULES_AGAIN}={listed}", f"recompute selective with it, not {kinds}")
     if all(one.folds for one in space.schedules):
         for name, needed in _FOLDED.items():
             if needed not in (values := space.fixed.get(name, (needed,))):
