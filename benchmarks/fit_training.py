@@ -45,7 +45,7 @@ from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
 from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of, spreads
 from hardplace.plans.plan import Format, Plan
-from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, values_at
+from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, start, values_at
 from hardplace.plans.published.rows import NotModelled, rows_of, source_of
 from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
@@ -591,9 +591,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="write nothing")
     asked = parser.parse_args()
     listed, widths = list(cases()), WIDTHS
-    known = Pooled(
-        values={f"{GPUS}/{n}": v for n, v in _begin().items()} | {f"{ARRAYS}/{n}": v for n, v in _begin().items()}
-    )
+    known = Pooled(values={f"{key}/{n}": v for key in (GPUS, ARRAYS) for n, v in start(key).items()})
     known, rows = converged(listed, known, widths)
     if asked.choose:
         widths = choose(rows, widths)
@@ -622,12 +620,6 @@ def main() -> None:
         write(OUT, as_file(known, rows, listed))
         write(SPREADS, sure)
         write_text(LEFT_OUT, document(left, own, arrays) + "\n" + anchors)
-
-
-def _begin() -> dict[str, float]:
-    from hardplace.plans.pooling import start
-
-    return start()
 
 
 if __name__ == "__main__":

@@ -30,12 +30,14 @@ class Figure:
         least: Least value that is physically possible.
         most: Largest value that is physically possible.
         floor: Value that offsets multiply the distance from.
+        on_arrays: `start` of chips with arrays; None: the same.
     """
 
     start: float
     least: float
     most: float
     floor: float = 0.0
+    on_arrays: float | None = None
 
 
 # Why no less and no more: docs/model-training.md, section 6.
@@ -50,7 +52,7 @@ FIGURES = {
     "context": Figure(start=0.3, least=0.02, most=1.0),
     "exposed": Figure(start=0.4, least=0.05, most=1.0),
     "looped": Figure(start=0.4, least=0.05, most=1.0),
-    "shown": Figure(start=0.3, least=0.005, most=1.0),
+    "shown": Figure(start=0.02, least=0.005, most=1.0, on_arrays=0.3),
     "contention": Figure(start=0.1, least=0.02, most=0.6),
     "reduction": Figure(start=1.2, least=1.0, most=4.0),
     "launch_s": Figure(start=1.2e-5, least=2e-6, most=6e-5),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardplace.ndtypes import Floats
-from hardplace.plans.efficiencies import FIGURES, GPUS
+from hardplace.plans.efficiencies import ARRAYS, FIGURES, GPUS, Figure
 
 _STEP = 0.05  # of a logarithm over which slopes are taken
 _SMOOTH = 0.01  # log error below which errors count squared
@@ -91,9 +91,13 @@ def values_at(point: Floats) -> dict[str, float]:
     return found
 
 
-def start() -> dict[str, float]:
-    """Return the logarithms of where each figure's centre starts."""
-    return {name: float(np.log(figure.start - figure.floor)) for name, figure in FIGURES.items()}
+def start(centre: str = GPUS) -> dict[str, float]:
+    """Return the logarithms of where each figure of a centre (`GPUS`, `ARRAYS`) starts."""
+
+    def begins(figure: Figure) -> float:
+        return figure.start if centre != ARRAYS or figure.on_arrays is None else figure.on_arrays
+
+    return {name: float(np.log(begins(figure) - figure.floor)) for name, figure in FIGURES.items()}
 
 
 def fit(
@@ -114,11 +118,11 @@ def fit(
         centres: Keys whose offsets are the centres, near where figures start.
         near: Figures to begin the steps at; None: at the means of the priors.
     """
-    begin, names = start(), list(FIGURES)
+    begin, names = {key: start(key) for key in centres}, list(FIGURES)
     wanted = sorted({key for row in rows for key in row.keys})
     place = {key: index for index, key in enumerate(wanted)}
     terms = [(key, name) for key in wanted for name in names if widths(key, name) > 0.0]
-    mean = np.array([begin[name] if key in centres else 0.0 for key, name in terms])
+    mean = np.array([begin[key][name] if key in centres else 0.0 for key, name in terms])
     sd = np.array([widths(key, name) for key, name in terms])
     has = np.zeros((len(rows), len(wanted)))
     for index, row in enumerate(rows):
