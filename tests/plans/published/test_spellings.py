@@ -128,6 +128,7 @@ def test_a_cell_is_read_however_it_is_spelled(cells, fields):
         ({"moe": MIXTURE + ";capacity_factor=1.25"}, "moe: capacity: 1.25: expected 1 but with XLA"),
         ({"moe": "experts=8;topk=9;expert_ffn=64"}, "moe: topk: 9: expected at most the 8 experts"),
         ({"moe": MIXTURE + ";mla:q_lora=0,kv_lora=8,nope=0,rope=0,v=8"}, "expected kv_lora, v and a head dimension"),
+        ({"ffn": "2", "tp": "4", "dp": "2", "zero": "1"}, "ffn: 2: expected at least tp, 4"),
         ({"kv_heads": "7"}, "kv_heads: 7: expected a divisor of the 32 heads"),
         ({"intra_bw": "PCIe Gen4 x16"}, "intra_bw: PCIe Gen4 x16: expected NVLink"),
         ({"devices": "64", "dp": "64", "inter_bw": "12 Tx"}, "inter_bw: '12 Tx': expected a rate"),

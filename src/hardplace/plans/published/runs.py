@@ -123,6 +123,8 @@ def _contradictions(row: Mapping[str, str], plan: Plan, shape: DecoderShape) -> 
         yield f"recompute: {row['recompute']!r}: {unknown[0]}: expected some of {', '.join(MODULES)}"
     if stated["dispatcher"] and shape.experts is None:
         yield f"dispatcher: {stated['dispatcher']}: expected a mixture of experts (moe)"
+    if 0 < shape.ffn < plan.tensor:
+        yield f"ffn: {shape.ffn}: expected at least tp, {plan.tensor}"
     if plan.expert > 1 and shape.experts is None:
         yield f"ep: {plan.expert}: expected 1 without experts (moe)"
     if plan.tensor == 1 and plan.tensor_overlap and stated["tp_overlap"]:
