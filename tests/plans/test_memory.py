@@ -211,7 +211,7 @@ def test_few_sources_make_a_wide_interval_of_memory():
     assert known.memory <= mixture.memory
     assert unnamed.memory_kind == "software, or none named, whose memory nobody published"
     assert min(one.coverage for one in spreads().memory.values()) > 0.6
-    assert spreads().memory[known.memory_kind].sources >= 11
+    assert spreads().memory[known.memory_kind].sources >= 8  # and three more on other devices, a class of their own
     rows = [one for name in ("open", "amd") for one in scored_runs(GATHERED.with_name(f"gathered-{name}.csv"))]
     inside = [one.memory_inside for one in rows if one.sound and one.memory_inside is not None]
     assert len(inside) > 60
