@@ -12,7 +12,7 @@ from hardplace.cost.layers.software import Dispatcher, routing_launches
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.dividing import check_head_exchange, rank_layers, without_sequence
-from hardplace.plans.plan import GRADIENT_BYTES, Format, Plan
+from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Format, Plan
 from hardplace.plans.stage_sizes import stage_layers
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.kept import SharedKept, shared_kept
@@ -102,6 +102,8 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         sequence=plan.sequence,
         context=plan.context,
         exchanges_heads=plan.exchanges_heads,
+        whole_keys=plan.context_exchange is ContextExchange.ALL_GATHER,
+        blocks_of_keys=plan.habits.blocks_of_keys,
         expert=plan.expert,
         micro_batch=plan.micro_batch,
         flash=plan.flash,

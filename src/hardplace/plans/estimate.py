@@ -306,11 +306,6 @@ def _notes(fleet: Fleet, plan: Plan) -> tuple[str, ...]:
     if fleet.joint is not None:
         rate = format_quantity(fleet.joint.bandwidth_bytes_per_s, "B/s")
         said.append(f"the kinds of device are taken to be joined by {fleet.joint.name}, {rate} a device")
-    if plan.context > 1 and not plan.exchanges_heads:
-        said.append(
-            f"context {plan.context} ({plan.context_exchange}): attention over blocks of keys takes longer than priced "
-            "(a third, measured over 8 H100), after an exchange of heads it does not: which is faster is not sure"
-        )
     if plan.zero == 2 and plan.pipeline > 1:
         said.append("ZeRO-2 with a pipeline: DeepSpeed and Megatron-LM do not combine them")
     if plan.schedule is PipelineSchedule.ZERO_BUBBLE:

@@ -94,15 +94,18 @@ class Degrees:
     fused_loss: the loss is one kernel that keeps the 16-bit logits alone; loss_bytes: of an element of the logits, what
     it holds at its peak otherwise. autograd: products keep their inputs as they ran on them, in 16 bit and gathered.
     stops_early: full recompute ends with the last thing that the backward pass needs. exchanges_heads: context ranks
-    exchange tokens for heads before attention and after it, which then sees all tokens of its heads. wide: all is in
-    fp32, so that eager modules cast nothing; bytes are of 16 bit all the same, and counted twice. loss_passes, eager,
-    returns_cache and sorts_copies as `cost.layers.software.Software` has them.
+    exchange tokens for heads before attention and after it, which then sees all tokens of its heads; else whole_keys:
+    they gather keys and values, or attend to the blocks of a ring one by one. wide: all is in fp32, so that eager
+    modules cast nothing; bytes are of 16 bit all the same, and counted twice. loss_passes, eager, returns_cache,
+    sorts_copies and blocks_of_keys as `cost.layers.software.Software` has them.
     """
 
     tensor: int = 1
     sequence: bool = False
     context: int = 1
     exchanges_heads: bool = False
+    whole_keys: bool = False
+    blocks_of_keys: bool = True
     expert: int = 1
     micro_batch: int = 1
     flash: bool = True

@@ -32,6 +32,15 @@ def _linear(
     ]
 
 
+# What attention over blocks of keys moves beside attention and exchange, forward and backward, in passes over 16-bit
+# tensors. Ring: each step after the first, over the rank's keys, values and attention output; gathered: over keys and
+# values of the whole sequence. The sum of both passes is that of Transformer Engine's benchmark over 2 and 4 H100
+# (validation/attention), the fifth of it that is forward is judged. docs/model-training.md, section 2.
+RING_PASSES = (3.7, 14.9)
+GATHERED_PASSES = (6.6, 26.6)
+_BLOCK_LAUNCHES = (8, 12)  # kernels of a block beside attention's own (C, counted in its source)
+
+
 class Builder:
     """Collects the work of a layer, forward in order and backward in reverse order.
 
@@ -44,6 +53,7 @@ class Builder:
         self.forward: list[Work] = []
         self.exchanged: list[Work] = []  # of `forward`, what exchanges tokens for heads and back
         self.norms: list[Work] = []  # of `forward`, the norms
+        self.blocks: list[Work] = []  # of `forward`, what attention over blocks of keys adds
         self.backward: list[list[Work]] = []
         self.parameters = self.expert_parameters = self.tensors = 0
         self.saved_bytes = self.widest_bytes = self.exchange_saved_bytes = 0.0
@@ -205,6 +215,27 @@ class Builder:
         self._hold(4.0 * size * sum(widths))
         self.exchange_saved_bytes += size * kept
         self.saved_bytes += size * kept
+
+    def over_blocks(self, kv_width: int, out_width: int) -> None:
+        """Add what context ranks that pass keys in a ring, or gather them, move beside attention and the exchange.
+
+        Args:
+            kv_width: Elements a token of keys and values.
+            out_width: Elements a token of attention's output.
+        """
+        if not self.degrees.blocks_of_keys:
+            return
+        size, ranks = 1.0 * self.degrees.activation_bytes * self.tokens, self.degrees.context
+        if self.degrees.whole_keys:
+            blocks, each, passes = 2, ranks * size * kv_width / 2.0, GATHERED_PASSES
+        else:
+            blocks, each, passes = ranks - 1, size * (kv_width + out_width), RING_PASSES
+        forward, backward = (
+            StreamWork(kind=Stream.ELEMENTWISE, bytes=blocks * each * times, launches=blocks * launches)
+            for times, launches in zip(passes, _BLOCK_LAUNCHES, strict=True)
+        )
+        self.blocks = [forward]
+        self.add([forward], [backward])
 
     def leave(self) -> None:
         """Add what stands after products cut by input features: the sum, and bias, dropout and residual as a kernel;

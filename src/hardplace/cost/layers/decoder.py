@@ -84,6 +84,8 @@ def _attention(b: Builder, number: int) -> None:
         b.add([gather], [gather, scatter])
     scores = 0.0 if degrees.flash else _scores_bytes(shape, degrees)
     b.add([both[0]], [both[1]], size * b.tokens * (width + b.twice * out) + scores)
+    if degrees.context > 1 and not degrees.exchanges_heads:
+        b.over_blocks(kv_heads * (query + value), out)
     if degrees.exchanges_heads:
         b.exchange_heads((out,), (1.0 + b.kept_share - b.twice) * out)  # attention's own beside the projection's input
     b.linear(b.tokens, shape.hidden, out, bias=bias)

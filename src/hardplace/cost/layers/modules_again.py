@@ -21,7 +21,7 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
     mixture = moe is not None and number >= moe.dense_layers
     dropped: dict[str, float] = {"core_attn": b.exchange_saved_bytes, "layernorm": b.entering_bytes(mixture=mixture)}
     works: dict[str, list[Work]] = {
-        "core_attn": [*b.exchanged, *(one for one in forward if isinstance(one, AttentionWork))],
+        "core_attn": [*b.exchanged, *b.blocks, *(one for one in forward if isinstance(one, AttentionWork))],
         "layernorm": b.norms,
     }
     products = [one for one in forward if isinstance(one, GemmWork)]
@@ -109,6 +109,10 @@ def _by_operator(b: Builder, forward: tuple[Work, ...], out: float, *, mixture: 
         kept += 2.0 * out
     like = next(one for one in forward if isinstance(one, GemmWork))
     again: list[Work] = [replace(like, n=outputs, k=inputs) for outputs, inputs in products[1::2]]
-    again += [one for one in forward if isinstance(one, StreamWork) or (isinstance(one, GemmWork) and one.grouped)]
+    again += [
+        one
+        for one in forward
+        if (isinstance(one, StreamWork) and one not in b.blocks) or (isinstance(one, GemmWork) and one.grouped)
+    ]
     again += [one for one in b.exchanged if isinstance(one, CollectiveWork)]
     return b.saved_bytes + b.entering_bytes(mixture=mixture) - kept, tuple(again)

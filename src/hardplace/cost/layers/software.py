@@ -85,6 +85,8 @@ class Software:
             cp_comm_type a2a, DeepSpeed's Ulysses).
         repeats_keys: Where these ranks are more than the heads of keys, each head goes to several of them (DeepSpeed's
             UlyssesSPAttentionHF); else the heads of keys must be a multiple of the ranks (Transformer Engine).
+        blocks_of_keys: Context-parallel ranks that pass keys in a ring or gather them attend to them block by block,
+            with copies and sums between (Transformer Engine, torch); else attention reads them as they come (XLA).
         sorts_copies: A mixture repeats its tokens and sorts the copies, each a pass over them (MaxText's permute and
             unpermute); else a kernel reads tokens and writes copies where they belong.
         group_rows: Rows of a tile of the kernel of all experts' products, forward and of input gradients, and of weight
@@ -121,6 +123,7 @@ class Software:
     replicates: bool = False
     exchanges_heads: bool = False
     repeats_keys: bool = False
+    blocks_of_keys: bool = True
     sorts_copies: bool = False
     group_rows: tuple[int, int] = (0, 0)
     policies: tuple[tuple[str, ...], ...] = ()
@@ -228,6 +231,7 @@ SOFTWARE: dict[str, Software] = {
     ),
     "xla": Software(
         title="JAX and XLA on GPUs (MaxText, Paxml)",
+        blocks_of_keys=False,
         one_copy=True,
         gathered_layers=1.0,
         gradient_layers=0.25,
@@ -241,6 +245,7 @@ SOFTWARE: dict[str, Software] = {
         fused_loss=True,
         fragmentation=0.0,
         reserve_bytes=0.0,
+        blocks_of_keys=False,
         one_copy=True,
         gathered_layers=1.0,
         gradient_layers=0.25,
@@ -250,8 +255,8 @@ SOFTWARE: dict[str, Software] = {
         group_rows=(256, 512),  # the medians of tokamax's tuned tables
         policies=_XLA_POLICIES,
     ),
-    "neuron": Software(title="AWS Neuron on Trainium"),
-    "gaudi": Software(title="Intel Gaudi's software with PyTorch"),
+    "neuron": Software(title="AWS Neuron on Trainium", blocks_of_keys=False),
+    "gaudi": Software(title="Intel Gaudi's software with PyTorch", blocks_of_keys=False),
 }
 
 
