@@ -46,7 +46,7 @@ FIGURES = {
     "low": Figure(start=1.0, least=0.7, most=1.5),
     "attention": Figure(start=1.15, least=0.9, most=2.5),
     "streams": Figure(start=1.0, least=0.5, most=4.0),
-    "tensor": Figure(start=0.9, least=0.4, most=4.0),
+    "tensor": Figure(start=0.9, least=0.4, most=2.0),
     "sync_s": Figure(start=1e-4, least=5e-6, most=1e-3),
     "expert": Figure(start=0.9, least=0.1, most=3.0),
     "context": Figure(start=0.3, least=0.02, most=1.0),
