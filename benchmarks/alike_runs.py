@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from fit_training import Case, cases
 from ortools.linear_solver import pywraplp
+from training_tables import FITTED
 
 from hardplace.errors import BadInput
 from hardplace.files import write_text
@@ -37,7 +38,6 @@ from hardplace.plans.published.rows import NotModelled, source_of
 from hardplace.plans.published.runs import run_of
 
 FOLDER = Path(__file__).parent.parent / "validation/training"
-TABLES = ("training.csv", "runs-2026b.csv")
 OUT = FOLDER / "alike.md"
 SHOWN = 1.05  # ratio of the slowest to the fastest from which a group is listed
 NEAR, APART = 0.1, 0.12  # sum of slopes' differences up to which rows are as one to the figures; log errors apart
@@ -57,10 +57,10 @@ class Alike:
 
 
 def groups() -> list[list[Alike]]:
-    """Return the counted rows of both tables in groups that read alike."""
+    """Return the counted rows of all tables in groups that read alike."""
     found: dict[str, list[Alike]] = defaultdict(list)
-    for name in TABLES:
-        with (FOLDER / name).open() as text:
+    for path in FITTED:
+        with path.open() as text:
             for row in csv.DictReader(text):
                 if row["grade"] == "C" or row["flag"] or not row["target_iter_s"]:
                     continue

@@ -31,6 +31,7 @@ from hardplace.files import read_text, write_text
 from hardplace.hardware.catalogue import device
 from hardplace.hardware.device import Arrays
 from hardplace.plans.chain import of_shape
+from hardplace.plans.efficiencies import fitted
 from hardplace.plans.estimate import MOST_BEYOND
 from hardplace.plans.fleet import Pricers, node_of
 from hardplace.plans.placement.search import PlanSearch
@@ -112,8 +113,11 @@ def suits(software: str, name: str) -> bool:
 
 
 def questions(models: list[str], names: list[str]) -> Iterator[tuple[str, BestRun, int, str]]:
-    """Yield model, device with its best run in 16 bit, number of devices and software."""
-    rows = [one for one in best_runs().values() if one.precision == "bf16"]
+    """Yield model, device with its best run in 16 bit, number of devices and software: of each generation with fitted
+    runs the device with the best run, since that one holds the generation (fit_training.unnamed)."""
+    by_speed = sorted(best_runs().values(), key=lambda one: one.mfu)
+    held = {one.kind: one for one in by_speed if one.precision == "bf16" and one.kind in fitted().unnamed}
+    rows = sorted(held.values(), key=lambda one: one.device)
     for software in names:
         for model in models or [name for name in catalogue() if decoder_of(load(name))]:
             for row in rows:
