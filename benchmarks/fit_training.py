@@ -103,6 +103,7 @@ class Case:
 
     id: str
     source: str
+    table: str
     split: str
     plan: Plan
     chain: LayerChain
@@ -159,6 +160,7 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
                 one = Case(
                     id=row["id"],
                     source=source_of(row),
+                    table=path.name,
                     split=row["split"],
                     plan=run.plan,
                     chain=of_shape(run.shape, run.plan),
@@ -557,30 +559,34 @@ def show(title: str, errors: Mapping[str, Sequence[float]], fitted_: Mapping[str
     print(f"{'mean of sources':62} {'':4} {mean_of_sources(fitted_):7.1%} {mean_of_sources(errors):8.1%}")
 
 
-def document(
-    left: Mapping[str, Sequence[float]], own: Mapping[str, Sequence[float]], arrays: Mapping[str, Sequence[bool]]
-) -> str:
-    """Return the table of docs/validation.md: each source with and without itself in the fit; arrays: whether its runs
-    were on chips with arrays."""
+def document(left: Mapping[str, Sequence[float]], own: Mapping[str, Sequence[float]], listed: Sequence[Case]) -> str:
+    """Return the table of docs/validation.md: each source with and without itself in the fit."""
     lines = [
         "**Sources left out of the fit, calibration splits**",
         "",
         "| source | rows | fitted | left out | bias | worst |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for source, listed in left.items():
-        sizes, fitted_off = np.abs(listed), np.mean(np.abs(own[source]))
-        shares = f"{fitted_off:.1%} | {np.mean(sizes):.1%} | {np.mean(listed):+.1%} | {max(sizes):.1%}"
-        lines.append(f"| {source} | {len(listed)} | {shares} |")
+    for source, errors in left.items():
+        sizes, fitted_off = np.abs(errors), np.mean(np.abs(own[source]))
+        shares = f"{fitted_off:.1%} | {np.mean(sizes):.1%} | {np.mean(errors):+.1%} | {max(sizes):.1%}"
+        lines.append(f"| {source} | {len(errors)} | {shares} |")
     count = sum(map(len, left.values()))
     means = f"{mean_of_sources(own):.1%} | {mean_of_sources(left):.1%}"
-    gpus = {source: one for source, one in left.items() if np.mean(arrays[source]) < 0.5}
+    on_arrays, before = defaultdict(list), set[str]()
+    for case in listed:
+        on_arrays[case.source].append(case.keys[0] == ARRAYS)
+        before |= {case.source} if not case.table.startswith("gathered") else set()
+    gpus = {source: one for source, one in left.items() if np.mean(on_arrays[source]) < 0.5}
+    first = {source: one for source, one in left.items() if source in before}
     lines.append(f"| mean of the sources | {count} | {means} | | |")
     medians = f"{median_of_sources(own):.1%} | {median_of_sources(left):.1%}"
     lines.append(f"| median of the sources | | {medians} | | |")
     rows = [[abs(one) for errors in every.values() for one in errors] for every in (own, left)]
     lines.append(f"| median of the rows | {count} | {np.median(rows[0]):.1%} | {np.median(rows[1]):.1%} | | |")
     lines.append(f"| mean of those on GPUs | {sum(map(len, gpus.values()))} | | {mean_of_sources(gpus):.1%} | | |")
+    means = f"{mean_of_sources(first):.1%}, {median_of_sources(first):.1%}"
+    lines.append(f"| mean, median of the {len(first)} of training.csv and runs-2026b.csv | | | {means} | | |")
     return "\n".join([*lines, ""])
 
 
@@ -599,9 +605,6 @@ def main() -> None:
     own = defaultdict(list)
     for one in rows:  # priced at these figures: no slopes in it
         own[one.source].append(math.expm1(one.predicted - one.measured))
-    arrays = defaultdict(list)
-    for case in listed:
-        arrays[case.source].append(case.keys[0] == ARRAYS)
     left = left_out(rows, widths, {one.id: one for one in listed})
     show("source", left, own)
     sure = measured_spreads(listed, left)
@@ -619,7 +622,7 @@ def main() -> None:
     if not asked.dry:
         write(OUT, as_file(known, rows, listed))
         write(SPREADS, sure)
-        write_text(LEFT_OUT, document(left, own, arrays) + "\n" + anchors)
+        write_text(LEFT_OUT, document(left, own, listed) + "\n" + anchors)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def worst(rows: Sequence[RunScore]) -> str:
 
 def gathered(path: Path, known: Pricers) -> tuple[str, str]:
     """Return the heading and the tables of a file of gathered runs."""
-    return f"**Gathered runs ({path.name}), sources that no fit has seen**", printed(scores(path.name, known))
+    return f"**Gathered runs ({path.name}), whole sources**", printed(scores(path.name, known))
 
 
 def mark(shape: str, x: float, y: float, colour: str, *, filled: bool) -> str:
