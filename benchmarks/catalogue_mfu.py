@@ -116,7 +116,8 @@ def questions(models: list[str], names: list[str]) -> Iterator[tuple[str, BestRu
     """Yield model, device with its best run in 16 bit, number of devices and software: of each generation with fitted
     runs the device with the best run, since that one holds the generation (fit_training.unnamed)."""
     by_speed = sorted(best_runs().values(), key=lambda one: one.mfu)
-    held = {one.kind: one for one in by_speed if one.precision == "bf16" and one.kind in fitted().unnamed}
+    generations = {name.split(" ")[0] for name in fitted().rows}
+    held = {one.kind: one for one in by_speed if one.precision == "bf16" and one.kind in generations}
     rows = sorted(held.values(), key=lambda one: one.device)
     for software in names:
         for model in models or [name for name in catalogue() if decoder_of(load(name))]:

@@ -178,7 +178,14 @@ PEERS = (
     "deepspeed/",
     "transformer_engine/",
     "modeling_llama.py",
-)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge, dlrover, DeepSpeed, TransformerEngine, transformers
+    "models/llama/",
+    "megatron/",
+    "src/MaxText/",
+    "tokamax/",
+    "torch/",
+    "torchtitan/",
+)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge, dlrover, DeepSpeed, TransformerEngine, transformers,
+# Megatron-LM, MaxText, tokamax, PyTorch and torchtitan
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)

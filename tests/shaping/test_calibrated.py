@@ -31,7 +31,7 @@ def test_a_system_with_slower_products_takes_longer(tmp_path):
 @pytest.mark.parametrize(
     ("devices", "words"),
     [
-        (["b200-sxm"], "anchor: h100-sxm with fsdp-eager: expected b200-sxm"),
+        (["b200-sxm"], "own.json: h100-sxm with fsdp-eager: expected b200-sxm"),
         (["h100-sxm", "a100-80gb-sxm"], "expected a100-80gb-sxm"),
         (["tpu-v4"], "calibrated: tpu-v4: expected a GPU with a fitted model"),
     ],
