@@ -184,8 +184,8 @@ PEERS = (
     "tokamax/",
     "torch/",
     "torchtitan/",
-)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge, dlrover, DeepSpeed, TransformerEngine, transformers,
-# Megatron-LM, MaxText, tokamax, PyTorch and torchtitan
+)  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge, dlrover, DeepSpeed, TransformerEngine,
+# transformers, Megatron-LM, MaxText, tokamax, PyTorch and torchtitan
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
