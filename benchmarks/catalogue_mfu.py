@@ -17,10 +17,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fit_training import worked
+from fit_training import holding, worked
 from training_tables import FITTED
 
 from hardplace.cost.layers.recognise import decoder_of
@@ -38,10 +39,10 @@ from hardplace.plans.placement.search import PlanSearch
 from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pricing import pricer_of
-from hardplace.plans.published.rows import NotModelled, rows_of
+from hardplace.plans.published.rows import NotModelled, rows_of, source_of
 from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import estimated
-from hardplace.plans.published_best import BEST_FILE, BestRun, best_runs
+from hardplace.plans.published_best import BEST_FILE, BestRun
 from hardplace.workload.load import catalogue, load
 
 COUNTS = (8, 64, 256, 1024)
@@ -50,9 +51,9 @@ ROWS = Path(__file__).parent.parent / "hardplace-out/catalogue_mfu.csv"
 COLUMNS = ("software", "model", "device", "devices", "mfu", "at_most", "published", "said", "why")
 
 
-def published() -> dict[tuple[str, str], tuple[float, str]]:
-    """Return the best published MFU by device and precision (16-bit formats as one), with its run."""
-    best: dict[tuple[str, str], tuple[float, str]] = {}
+def published() -> dict[tuple[str, str], list[tuple[float, str, str]]]:
+    """Return the published MFU by device and precision (16-bit formats as one), with their runs and sources."""
+    reached: dict[tuple[str, str], list[tuple[float, str, str]]] = defaultdict(list)
     known: Pricers = {}
     for path in FITTED:
         for row in rows_of(parse(read_text(path), str(path))):
@@ -67,8 +68,8 @@ def published() -> dict[tuple[str, str], tuple[float, str]]:
             if run.plan.software in ON_ARRAY_SOFTWARE:
                 mfu *= worked(of_shape(run.shape, run.plan))
             kind = "bf16" if run.plan.precision is Format.FP16 else str(run.plan.precision)
-            best[run.device, kind] = max(best.get((run.device, kind), (0.0, "")), (mfu, row["id"]))
-    return best
+            reached[run.device, kind].append((mfu, row["id"], source_of(row)))
+    return reached
 
 
 def _generation(name: str) -> str:
@@ -114,11 +115,9 @@ def suits(software: str, name: str) -> bool:
 
 def questions(models: list[str], names: list[str]) -> Iterator[tuple[str, BestRun, int, str]]:
     """Yield model, device with its best run in 16 bit, number of devices and software: of each generation with fitted
-    runs the device with the best run, since that one holds the generation (fit_training.unnamed)."""
-    by_speed = sorted(best_runs().values(), key=lambda one: one.mfu)
+    runs the devices that hold it (fit_training.holding)."""
     generations = {name.split(" ")[0] for name in fitted().rows}
-    held = {one.kind: one for one in by_speed if one.precision == "bf16" and one.kind in generations}
-    rows = sorted(held.values(), key=lambda one: one.device)
+    rows = [one for one in holding() if one.kind in generations]
     for software in names:
         for model in models or [name for name in catalogue() if decoder_of(load(name))]:
             for row in rows:
@@ -154,8 +153,15 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.published:
         lines = [
-            {"device": chip, "kind": _generation(chip), "precision": kind, "mfu": round(mfu, 4), "run": run}
-            for (chip, kind), (mfu, run) in sorted(published().items())
+            {
+                "device": chip,
+                "kind": _generation(chip),
+                "precision": kind,
+                "mfu": round(max(listed)[0], 4),
+                "run": max(listed)[1],
+                "sources": len({source for _, _, source in listed}),
+            }
+            for (chip, kind), listed in sorted(published().items())
         ]
         made = {"method": "python benchmarks/catalogue_mfu.py --published", "rows": lines}
         write_text(BEST_FILE, json.dumps(made, indent=1) + "\n")

@@ -49,7 +49,7 @@ from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, start, value
 from hardplace.plans.published.rows import NotModelled, rows_of, source_of
 from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
-from hardplace.plans.published_best import best_runs
+from hardplace.plans.published_best import BestRun, best_runs
 from hardplace.plans.timing import Known
 from hardplace.workload.load import load
 
@@ -66,6 +66,7 @@ GROUPS = {
 }
 KERNELS = ("products", "attention", "streams")
 MOST_SLOWED = 4.0  # of kernels of plans that name no software
+ENOUGH = 3  # sources with runs on a device from which its own best holds its generation
 OF_DEVICE = ("products", "attention")
 OF_ARRAYS = (*OF_DEVICE, "shown")  # what a loop of layers hides differs by generation of TPU
 FLAGS = {"tensor": ("tensor",), "dispatcher": ("expert",), "experts": ("expert",)}
@@ -175,24 +176,32 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
             yield one
 
 
+def holding() -> list[BestRun]:
+    """Return the best published runs in 16 bit that no plan is to pass: of a generation the best, on whichever device
+    (H800, H200 and H100 have the same tensor cores, and two runs of one of them say little), and that of each device
+    with runs of `ENOUGH` sources."""
+    by_speed = sorted((one for one in best_runs().values() if one.precision == "bf16"), key=lambda one: one.mfu)
+    best = {one.kind: one for one in by_speed}
+    return sorted(
+        (one for one in by_speed if one.sources >= ENOUGH or one is best[one.kind]), key=lambda one: one.device
+    )
+
+
 def unnamed(listed: Sequence[Case], known: Pooled, software: str = "") -> dict[str, float]:
     """Return, by generation, the least factor of kernels of plans that name no software with which simple plans are
-    not faster than the best published run of the generation: no plan is taken to beat everyone who tried. software: of
-    those plans, which no fitted run has.
+    not faster than the best published runs (`holding`): no plan is taken to beat everyone who tried. software: of those
+    plans, which no fitted run has.
 
     `best_runs` has the best MFU in 16 bit of every device, of both splits (the one thing that is
     taken of the test split; no row that is scored depends on it but those that name no software).
-    Of a generation the best counts, on whichever device: H800, H200 and H100 have the same tensor cores, and two runs
-    of one of them say little.
     """
     factors: dict[str, float] = {}
-    by_speed = sorted(best_runs().values(), key=lambda one: one.mfu)
-    best = {one.kind: one for one in by_speed if one.precision == "bf16"}
     fitted_kinds = {one.fleet.sites[0].pricer.kind for one in listed}
-    for kind, run in best.items():
-        if kind in fitted_kinds:
+    for run in holding():
+        if run.kind in fitted_kinds:
             tries = [simple(run.device, model, software) for model in ("llama2-7b", "llama2-13b", "llama3-8b")]
-            factors[kind] = max(1.0, *(slowed(*one, run.mfu, known) for one in tries))
+            least = max(slowed(*one, run.mfu, known) for one in tries)
+            factors[run.kind] = max(1.0, factors.get(run.kind, 1.0), least)
     return factors
 
 

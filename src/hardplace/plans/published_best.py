@@ -16,13 +16,15 @@ BEST_FILE = Path(__file__).parent / "data" / "best_mfu.json"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestRun:
     """The published run with the most MFU on a device in a precision (16-bit formats as bf16): its row in
-    validation/training; kind: the device's generation (`efficiencies.generation`)."""
+    validation/training; kind: the device's generation (`efficiencies.generation`); sources: how many
+    have runs there that count."""
 
     device: str
     kind: str
     precision: str
     mfu: float
     run: str
+    sources: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
