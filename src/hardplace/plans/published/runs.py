@@ -118,7 +118,7 @@ def _contradictions(row: Mapping[str, str], plan: Plan, shape: DecoderShape) -> 
         yield f"recompute_modules: {stated['recompute_modules']}: expected recompute selective, not {plan.recompute}"
     said = _SELECTIVE.match(row["recompute"].strip())
     names = re.findall(r"\w+", said[1]) if said else []
-    unknown = [name for name in names if name not in (*MODULES, "custom", "norm", "act")]
+    unknown = [name for name in names if name not in (*MODULES, "custom")]
     if unknown and (unknown != names or not plan.recompute_modules):
         yield f"recompute: {row['recompute']!r}: {unknown[0]}: expected some of {', '.join(MODULES)}"
     if stated["dispatcher"] and shape.experts is None:

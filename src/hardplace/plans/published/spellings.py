@@ -59,6 +59,7 @@ _WHOLE_LAYERS = (
 )
 _SOME = re.compile(r"(?:full\s*\(?\s*)?(\d+)\s*/\s*(\d+)(?:\s*layers)?\s*\)?$")
 _EVERY = re.compile(r"selective\s*\(?\s*(\d+)\s*\)?$|every (\d+)(?:st|nd|rd|th)? layers?$")
+_INSIDE = re.compile(r"selective\(([^:)]*)\)$")
 _ZERO = re.compile(r"(?:zero|stage|z|zero stage)[-_ ]*([0-3])(?:[-_ (]*(?:offload|deepspeed|fsdp)\)?)?$")
 _HYBRID = re.compile(r"(?:hsdp|hybrid[_ ]shard)[ (,:]*(?:shard )?(\d+)\)?$")
 _BACKENDS = {
@@ -82,7 +83,7 @@ _GRAPHS = {
     **dict.fromkeys(("layer", "layers", "perlayer"), "layer"),
     **dict.fromkeys(("partial", "te", "tescoped", "attn"), "partial"),
 }
-_EXCHANGES = {
+EXCHANGES = {
     **dict.fromkeys(("ring", "p2p", "ringattention", "kvring"), "ring"),
     **dict.fromkeys(("alltoall", "a2a", "ulysses"), "all-to-all"),
     **dict.fromkeys(("allgather", "gather", "kvallgather"), "all-gather"),
@@ -98,8 +99,13 @@ _SCHEDULES = {
 }
 _WORDS = (
     *(("dispatcher", _DISPATCHERS), ("graphs", _GRAPHS)),
-    *(("context_exchange", _EXCHANGES), ("schedule", _SCHEDULES)),
+    *(("context_exchange", EXCHANGES), ("schedule", _SCHEDULES)),
 )
+
+
+def truth(text: str) -> bool | None:
+    """Return what a word for yes or no says; None for another word."""
+    return True if squashed(text) in _YES else False if squashed(text) in _NO else None
 
 
 def squashed(text: str) -> str:
@@ -206,7 +212,8 @@ def _recompute(row: Mapping[str, str]) -> str:
         return "selective(op)"
     if policy := _POLICY.match(plain):
         return f"selective({policy[1]})"
-    names = _modules(plain)
+    inside = _INSIDE.match(plain)
+    names = _modules(inside[1] if inside else plain)
     if names and set(names) <= set(MODULES):
         return f"selective({','.join(names)})"
     for word in ("selective", "full", "none"):

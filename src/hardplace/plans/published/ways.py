@@ -20,6 +20,7 @@ from hardplace.errors import BadInput
 from hardplace.plans.plan import MODULES, ContextExchange, PipelineSchedule
 from hardplace.plans.published.recipes import recipe_fields, recipe_of, released
 from hardplace.plans.published.remat import inputs_offloaded, modules_of_policy
+from hardplace.plans.published.spellings import EXCHANGES, squashed, truth
 
 _ON_ARRAYS = {"TPU": ON_ARRAYS, "Trainium": "neuron", "Gaudi": "gaudi"}
 ARRAYS = tuple(_ON_ARRAYS)
@@ -81,7 +82,6 @@ _YEAR = re.compile(r"(?<![0-9a-f])(20[12]\d)(?:[01]\d)?(?![0-9a-f])")
 _EAGER = re.compile(r"without torch\.?compile|\bno torch\.?compile|torch\.?compile off|\beager\b", re.IGNORECASE)
 _FUSED = re.compile(r"fused[^;]*(?:norm|swiglu|rotary)", re.IGNORECASE)
 _COLUMNS = {"tp_overlap": "tensor_overlap", "ep_overlap": "expert_overlap", "dp_overlap": "overlap"}
-_YES = {"1": True, "0": False, "true": True, "false": False, "on": True, "off": False, "yes": True, "no": False}
 
 
 def software_of(row: Mapping[str, str]) -> str:
@@ -183,13 +183,8 @@ def _offloaded(row: Mapping[str, str]) -> int:
     return _OFFLOADED.get((size, row["device"], row["precision"] == "bf16"), 0) if fsdp else 0
 
 
-# Megatron Core's words (cp_comm_type).
-_EXCHANGES = {
-    "p2p": ContextExchange.RING,
-    "a2a": ContextExchange.ALL_TO_ALL,
-    "all_gather": ContextExchange.ALL_GATHER,
-}
 _GATHERING = (*_TITANS, "xla", ON_ARRAYS)  # software whose context-parallel ranks gather keys
+# Megatron Core's words.
 _EXCHANGE = re.compile(r"cp[-_]comm[-_]type[ =:]*(p2p|a2a|all_gather)\b(?!\+)")
 
 
@@ -199,7 +194,7 @@ def _exchange_of(row: Mapping[str, str]) -> ContextExchange:
     (docs/b200/b200_real_repro_guide.md of its repository, section 7), others pass keys around a ring."""
     note = row.get("note", "")
     if said := _EXCHANGE.search(note):
-        return _EXCHANGES[said[1]]
+        return ContextExchange(EXCHANGES[squashed(said[1])])
     if "keys and values gathered" in note:  # Llama 3's report, and what `hardplace run` writes
         return ContextExchange.ALL_GATHER
     if "SimuMax" in row["source"] and float(row.get("cp", "") or 1) > 1:
@@ -213,11 +208,7 @@ def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
     if stated := row.get("recompute_modules", "").strip():
         return tuple(one.strip() for one in re.split("[ ,;]+", stated))
     said = re.match(r"selective\(([^:)]*)\)", row["recompute"].strip())
-    names = [
-        one.strip().replace("norm", "layernorm") if one.strip() == "norm" else one.strip()
-        for one in (said[1].split(",") if said else [])
-    ]
-    names = ["moe_act" if one == "act" else one for one in names]
+    names = [one.strip() for one in (said[1].split(",") if said else [])]
     if software_of(row) in _TITANS and (not names or names == ["op"]):
         return ("op",)  # selective_ac_option op, its default
     on_xla = software_of(row) in ("xla", ON_ARRAYS) and set(names).isdisjoint(MODULES)
@@ -242,9 +233,9 @@ def _stated(row: Mapping[str, str]) -> dict[str, Any]:
     for column, name in _COLUMNS.items():
         text = row.get(column, "").strip().lower()
         if text and text != "not stated":
-            if text not in _YES:
+            found[name] = truth(text)
+            if found[name] is None:
                 raise BadInput(f"{column}: {text!r}: expected 1, 0 or an empty cell")
-            found[name] = _YES[text]
     if backend := row.get("backend", "").strip():
         found["backend"] = backend
     if layers := row.get("offload_layers", "").strip():
