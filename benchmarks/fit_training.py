@@ -499,11 +499,12 @@ def measured_spreads(listed: Sequence[Case], left: Mapping[str, Sequence[float]]
 
 
 def after_anchors(
-    listed: Sequence[Case], left: Mapping[str, Sequence[float]], rows: Sequence[Slopes], half: float
+    listed: Sequence[Case], left: Mapping[str, Sequence[float]], rows: Sequence[Slopes], sure: Spreads
 ) -> str:
     """Return the table of errors of runs left out of the fit after so many of their source's, or of their system's (a
     device and a software of a source), were seen; best constant: what one factor for all its runs leaves; all seen:
     what figures of its own leave of the runs that they were learned from."""
+    half, pairs = sure.step[SOFTWARE].half, sure.pairs
     off, system = dict[str, float](), dict[str, str]()
     for source, errors in left.items():
         own = [one for one in listed if one.source == source]
@@ -526,24 +527,27 @@ def after_anchors(
             groups[group(row)].append(row)
         several = [one for one in groups.values() if len(one) >= least]
         found = {
-            count: np.mean([anchored_errors(one, off, count, half) for one in several], axis=0) for count in counts
+            count: np.mean([anchored_errors(one, off, count, half, pairs) for one in several], axis=0)
+            for count in counts
         }
         centred = [np.array([off[row.id] for row in one]) for one in several]
         constant = np.mean([np.mean(np.abs(np.expm1(one - np.median(one)))) for one in centred])
-        seen = np.mean([seen_errors(one, off, half) for one in several])
+        seen = np.mean([seen_errors(one, off, half, pairs) for one in several])
         means = " | ".join(f"{found[count][0]:.1%}" for count in counts)
         inside = f"{found[1][1]:.0%}, {found[3][1]:.0%}"
         lines.append(f"| {title} | {len(several)} | {means} | {constant:.1%} | {seen:.1%} | {inside} |")
     return "\n".join([*lines, ""])
 
 
-def anchored_errors(own: Sequence[Slopes], off: Mapping[str, float], count: int, half: float) -> tuple[float, float]:
+def anchored_errors(
+    own: Sequence[Slopes], off: Mapping[str, float], count: int, half: float, pairs: float
+) -> tuple[float, float]:
     """Return the mean error of a group's other runs after `count` of them were seen, and the share inside the interval,
     over random choices."""
     chance, errors, inside = random.Random(16), list[float](), list[bool]()
     for _ in range(TRIES if count else 1):
         seen = set(chance.sample(range(len(own)), count))
-        found = posterior([own[one].slopes for one in seen], [off[own[one].id] for one in seen], half)
+        found = posterior([own[one].slopes for one in seen], [off[own[one].id] for one in seen], half, pairs)
         for one, row in enumerate(own):
             if one not in seen:
                 left = off[row.id] - found.log_factor(row.slopes)
@@ -552,9 +556,9 @@ def anchored_errors(own: Sequence[Slopes], off: Mapping[str, float], count: int,
     return float(np.mean(errors)), float(np.mean(inside))
 
 
-def seen_errors(own: Sequence[Slopes], off: Mapping[str, float], half: float) -> float:
+def seen_errors(own: Sequence[Slopes], off: Mapping[str, float], half: float, pairs: float) -> float:
     """Return the mean error of a group's runs when all of them were seen: what figures of its own leave."""
-    found = posterior([row.slopes for row in own], [off[row.id] for row in own], half)
+    found = posterior([row.slopes for row in own], [off[row.id] for row in own], half, pairs)
     return float(np.mean([abs(math.expm1(found.log_factor(row.slopes) - off[row.id])) for row in own]))
 
 
@@ -621,7 +625,7 @@ def main() -> None:
         found = f"{spread.rows:4} rows {spread.sources:2} sources  80 %: x {math.exp(spread.half):.2f}"
         print(f"{kind:52} {found}  inside {spread.coverage:.0%}")
     print(f"two runs of a source x {math.exp(sure.pairs):.2f}")
-    anchors = after_anchors(listed, left, rows, sure.step[SOFTWARE].half)
+    anchors = after_anchors(listed, left, rows, sure)
     print(anchors)
     if asked.without:
         others = pooled([one for one in rows if asked.without not in one.source], widths)

@@ -81,11 +81,14 @@ def _row(slopes: Floats) -> Floats:
     return np.concatenate([[slopes.sum()], slopes])
 
 
-def posterior(slopes: Sequence[Floats], errors: Sequence[float], prior_half: float) -> Posterior:
+def posterior(
+    slopes: Sequence[Floats], errors: Sequence[float], prior_half: float, pairs: float | None = None
+) -> Posterior:
     """Return what runs say; errors: logarithms of measured over predicted; prior_half: half the width of the 80 %
-    interval without any run. The noise of a run is what two runs of one source differ by, with Student's t tails: of a
-    run that is far from the others, or alone far from the prediction, less is believed."""
-    noise = _UNLIKE * spreads().pairs / _TO_80 / math.sqrt(2.0)
+    interval without any run; pairs: of two runs of one source (those that ship). The noise of a run is what two such
+    runs differ by, with Student's t tails: of a run that is far from the others, or alone far from the prediction, less
+    is believed."""
+    noise = _UNLIKE * (spreads().pairs if pairs is None else pairs) / _TO_80 / math.sqrt(2.0)
     apart = np.array([_OF_KERNELS if name in _KERNELS else _OF_REST for name in FIGURES])
     explained = float(np.mean([((one * apart) ** 2).sum() for one in slopes])) if slopes else 0.0
     of_all = math.sqrt(max((prior_half / _TO_80) ** 2 - noise**2 - explained, _OF_ALL**2))
