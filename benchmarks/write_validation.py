@@ -16,17 +16,19 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 from schedule_ratios import text as schedule_gains
+from training_tables import FOLDER, GATHERED
 
 from hardplace.csv_table import parse
+from hardplace.hardware.catalogue import device
 from hardplace.plans.fleet import Pricers
 from hardplace.plans.published.rows import rows_of
-from hardplace.plans.published.scores import RunScore, score
+from hardplace.plans.published.scores import RunScore, by_source, score
 from hardplace.report.drawing import LogAxis
 from hardplace.report.validation import show_runs
 
 ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / "validation/training"
 DOCUMENT, FIGURE = ROOT / "docs/validation.md", ROOT / "docs/images/validation.svg"
 FIRST = "**Sources left out of the fit, calibration splits**"
 UNSEEN = "**torchtitan (torchtitan.csv), a source that no fit has seen**"
@@ -70,9 +72,31 @@ def worst(rows: Sequence[RunScore]) -> str:
     return "\n".join(lines)
 
 
-def gathered(path: Path, known: Pricers) -> tuple[str, str]:
-    """Return the heading and the tables of a file of gathered runs."""
-    return f"**Gathered runs ({path.name}), whole sources**", printed(scores(path.name, known))
+def unfitted(rows: Sequence[RunScore]) -> str:
+    """Return the table of gathered runs that are in no fit, by source, and how many of their steps lie in their 80 %
+    intervals."""
+    counted = [one for one in rows if one.counted and one.error is not None and one.split != "calibration"]
+    *sources, whole = by_source(counted)
+    inside = {name: [one.inside for one in counted if one.source == name] for name in (one.name for one in sources)}
+    shares = {name: sum(map(bool, own)) / len(own) for name, own in inside.items()}
+    nvidia = by_source(one for one in counted if one.run and device(one.run.device).vendor == "NVIDIA")[:-1]
+    lines = [
+        "**Gathered runs that are in no fit, by source**",
+        "",
+        "| source | rows | mean | bias | inside their 80 % interval |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {one.name} | {one.rows} | {one.mean:.1%} | {one.bias:+.1%} | {shares[one.name]:.0%} |"
+            for one in sources
+        ),
+        f"| all {len(sources)} sources, mean | {whole.rows} | {np.mean([one.mean for one in sources]):.1%} | "
+        f"| {np.mean(list(shares.values())):.0%} |",
+        f"| all {len(sources)} sources, median | | {np.median([one.mean for one in sources]):.1%} | | |",
+    ]
+    for what, found in (("mean", np.mean), ("median", np.median)):
+        named = f"{len(nvidia)} of NVIDIA's GPUs, {what}"
+        lines.append(f"| {named} | {sum(one.rows for one in nvidia)} | {found([one.mean for one in nvidia]):.1%} | | |")
+    return "\n".join(lines)
 
 
 def mark(shape: str, x: float, y: float, colour: str, *, filled: bool) -> str:
@@ -126,6 +150,7 @@ def main() -> None:
     _, heading, after = tables.partition("\n## ")
     known: Pricers = {}
     own, more = scores("training.csv", known), scores("runs-2026b.csv", known)
+    gathered = {path.name: scores(path.name, known) for path in GATHERED}
     parts = [
         (FOLDER / "left_out.md").read_text().strip(),
         "![Predicted over measured seconds of a step, by source](images/validation.svg)",
@@ -142,7 +167,12 @@ def main() -> None:
         SCHEDULES,
         printed(scores("schedules.csv", known)),
         schedule_gains().strip(),
-        *(part for path in sorted(FOLDER.glob("gathered-*.csv")) for part in gathered(path, known)),
+        unfitted([one for rows in gathered.values() for one in rows]),
+        *(
+            part
+            for name, rows in gathered.items()
+            for part in (f"**Gathered runs ({name}), whole sources**", printed(rows))
+        ),
     ]
     DOCUMENT.write_text(before + "\n\n".join(parts) + "\n" + heading + after)
     FIGURE.write_text(figure([*own, *more]))

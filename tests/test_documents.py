@@ -119,6 +119,13 @@ def test_the_errors_that_are_told_are_those_of_the_documents() -> None:
         in TRUST
     )
     assert f"{memory[0]} of torchtitan: {memory[1]} %, {memory[3]} %)" in TRUST
+    table = runs.split("**Gathered runs that are in no fit, by source**")[1].split("**Gathered runs (")[0]
+    cells = [[cell.strip(" %") for cell in line.split("|")[1:-1]] for line in table.strip().splitlines()]
+    rows = [cell for cell in cells if cell[0].endswith((", mean", ", median"))]
+    (title, count, mean, _, inside), (_, _, median, *_), *nvidia = rows
+    told = f"{count} runs of {title.split()[1]} sources, gathered and frozen before they were scored, in no fit"
+    off = f"{mean} % mean of the sources, {median} % median; on NVIDIA's GPUs {nvidia[0][2]} and {nvidia[1][2]} %"
+    assert f"{told} | {off}; {inside} % inside the 80 % interval" in TRUST
 
 
 def test_the_readmes_table_of_errors_is_part_of_the_whole() -> None:
