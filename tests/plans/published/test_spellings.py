@@ -89,7 +89,10 @@ def test_a_device_of_another_memory_or_make_is_none_of_these(text):
         ({"recompute": "Selective"}, {"recompute": "selective", "recompute_modules": ()}),
         ({"recompute": "core_attn"}, {"recompute": "selective", "recompute_modules": ("core_attn",)}),
         ({"recompute": "mlp, norm"}, {"recompute": "selective", "recompute_modules": ("mlp", "layernorm")}),
-        ({"recompute": "selective(norm, act)"}, {"recompute": "selective", "recompute_modules": ("layernorm", "moe_act")}),
+        (
+            {"recompute": "selective(norm, act)"},
+            {"recompute": "selective", "recompute_modules": ("layernorm", "moe_act")},
+        ),
         ({"recompute": "selective 2"}, {"recompute": "full", "recompute_layers": 16}),
         ({"recompute": "8/32 layers"}, {"recompute": "full", "recompute_layers": 8}),
         ({"recompute": "", "recompute_modules": "['mlp']"}, {"recompute": "selective", "recompute_modules": ("mlp",)}),
