@@ -84,7 +84,7 @@ def test_groups_of_replicas_reduce_after_the_loop_of_layers(software: str, waits
     layers are a loop, else one layer's share (here the only one's)."""
     plan = Plan(global_batch=16, data=16, zero=3, shard=8, software=software)
     site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 16)], plan).sites[0]
-    site.pricer.efficiencies = replace(site.pricer.efficiencies, hidden=1.0)
+    site.pricer.efficiencies = replace(site.pricer.efficiencies, exposed=0.0)
     part, across = 4.0 * LAYER.parameters / 8, Ring(members=2, stride=8)
     between_s = site.pricer.exchange_s(Collective.ALL_REDUCE, part, site.cluster, across)
     two = [LAYER, replace(LAYER, parameters=0)]
@@ -117,7 +117,7 @@ def test_weights_gathered_ahead_hide_behind_all_of_a_layer(software: str, behind
     plan = Plan(global_batch=16, data=16, zero=3, software=software)
     site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 16)], plan).sites[0]
     site.pricer.efficiencies = replace(
-        site.pricer.efficiencies, hidden=0.1, looped=0.3, shown=0.0, contention=0.2, launch_s=0.0
+        site.pricer.efficiencies, exposed=0.9, looped=0.3, shown=0.0, contention=0.2, launch_s=0.0
     )
     layer = replace(LAYER, forward=(StreamWork(kind=Stream.NORM, bytes=1e10),))
     found = layer_seconds(layer, plan, site, {})
@@ -146,7 +146,7 @@ def test_states_divided_within_a_node_are_reduced_between_nodes_behind_the_same_
     """ZeRO-1 over 8 of 16: what hides is taken once from the scatter inside and the all-reduce of a shard between."""
     plan = Plan(global_batch=16, data=16, shard=8)
     site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 16)], plan).sites[0]
-    site.pricer.efficiencies = replace(site.pricer.efficiencies, hidden=1.0)
+    site.pricer.efficiencies = replace(site.pricer.efficiencies, exposed=0.0)
     count, inside, across = LAYER.parameters // 8, Ring(members=8, stride=1), Ring(members=2, stride=8)
 
     def over_s(what: Collective, size: float, ring: Ring) -> float:
@@ -185,7 +185,7 @@ def test_what_is_reduced_of_a_chunk_hides_behind_the_passes_of_the_others(batch:
     (or of as many as there are) through the other and its own; that of the last its own pass alone."""
     site_plan = Plan(global_batch=batch, data=8, pipeline=4, virtual=2, zero=1)
     site = fleet_of([(device("h100-sxm"), node("dgx-h100"), 32)], site_plan).sites[0]
-    pricer = replace(site.pricer, efficiencies=replace(site.pricer.efficiencies, hidden=1.0))
+    pricer = replace(site.pricer, efficiencies=replace(site.pricer.efficiencies, exposed=0.0))
     site, stage = replace(site, pricer=pricer), [LAYER] * 4
 
     def shown_s(plan: Plan, backward_s: float) -> float:

@@ -189,10 +189,9 @@ def anchored_steps(runs: Path) -> tuple[Anchor, tuple[str, ...]]:
     table = parse(read_text(runs), str(runs))
     own = planned_runs(table) if "plan" in table.columns else own_runs(rows_of(table), str(runs))
     try:
-        found, odd = anchored(measured_runs(own), next_runs(own))
+        return anchored(measured_runs(own), next_runs(own))
     except BadInput as problem:
         raise BadInput(f"{runs}: {problem}") from None
-    return found, tuple(odd)
 
 
 def _model(device: str, transfer: str | None) -> GpuModel:

@@ -18,7 +18,7 @@ from hardplace.errors import BadInput
 from hardplace.ndtypes import Floats
 from hardplace.plans.anchors import VERSION, Anchor, AnchorRun, Factor
 from hardplace.plans.chain import LayerChain
-from hardplace.plans.efficiencies import FIGURES, with_values
+from hardplace.plans.efficiencies import FIGURES, values_of, with_values
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet
 from hardplace.plans.intervals import spreads
@@ -108,7 +108,7 @@ def slopes_at(run: Measured) -> tuple[float, Floats]:
     pricer = run.fleet.sites[0].pricer
     known: Known = {}
     shipped = pricer.efficiencies
-    values = {name: 1.0 - shipped.hidden if name == "exposed" else float(getattr(shipped, name)) for name in FIGURES}
+    values = values_of(shipped)
 
     def seconds(changed: dict[str, float]) -> float:
         pricer.efficiencies = with_values(shipped, changed, flash=True) if changed is not values else shipped

@@ -201,29 +201,17 @@ def efficiencies(
 
 def with_values(rates: Efficiencies, values: Mapping[str, float], *, flash: bool = True) -> Efficiencies:
     """Return the efficiencies with these figures by name, with the rates of low precision of others."""
-    return replace(
-        rates,
-        products=values["products"],
-        low=values["low"],
-        attention=values["attention"] if flash else values["products"],
-        streams=values["streams"],
-        tensor=values["tensor"],
-        sync_s=values["sync_s"],
-        expert=values["expert"],
-        context=values["context"],
-        hidden=1.0 - values["exposed"],
-        looped=values["looped"],
-        shown=values["shown"],
-        contention=values["contention"],
-        reduction=values["reduction"],
-        launch_s=values["launch_s"],
-        step_s=values["step_s"],
-    )
+    return replace(rates, **values if flash else {**values, "attention": values["products"]})
+
+
+def values_of(found: Efficiencies) -> dict[str, float]:
+    """Return the figures of efficiencies by name."""
+    return {name: float(getattr(found, name)) for name in FIGURES}
 
 
 def anchored(found: Efficiencies, anchor: Anchor, *, flash: bool = True) -> Efficiencies:
     """Return figures with what steps of one's own system say of them, within what is possible."""
-    values = {name: 1.0 - found.hidden if name == "exposed" else float(getattr(found, name)) for name in FIGURES}
+    values = values_of(found)
     for name, figure in FIGURES.items():
         values[name] = min(figure.most, max(figure.least, values[name] * anchor.times(name)))
     return with_values(found, values, flash=flash)

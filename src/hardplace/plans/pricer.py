@@ -47,7 +47,7 @@ class Efficiencies:
         sync_s: Seconds that ranks of a tensor-parallel group wait for each other at each collective.
         expert: Factor of all-to-alls that show, over the network's model.
         context: Share of the seconds of a ring of keys that always shows, whatever attention hides.
-        hidden: Share of compute behind which data-parallel traffic at the end of a step can hide.
+        exposed: Share of compute behind which data-parallel traffic at the end of a step cannot hide.
         looped: Share of compute behind which traffic of weights within layers does not hide where layers are a loop;
             software that gathers layers ahead hides it behind all.
         shown: Share of that traffic that shows whatever runs beside it.
@@ -67,7 +67,7 @@ class Efficiencies:
     sync_s: float = 0.0
     expert: float = 1.0
     context: float = 0.0
-    hidden: float = 1.0
+    exposed: float = 0.0
     looped: float = 0.0
     shown: float = 0.0
     contention: float = 0.0

@@ -320,7 +320,7 @@ def stage_end_s(
         backward_s: Seconds of its backward pass.
     """
     gradient, layers = GRADIENT_BYTES[plan.gradient], max(1, layers)
-    hidden = site.pricer.efficiencies.hidden * (1.0 - 1.0 / layers) if plan.overlap else 0.0
+    hidden = (1.0 - site.pricer.efficiencies.exposed) * (1.0 - 1.0 / layers) if plan.overlap else 0.0
 
     chunks, turns = chunk_turns(plan)
 
