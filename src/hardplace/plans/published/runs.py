@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hardplace.cost.layers.software import ON_ARRAYS, TORCHTITAN, TORCHTITAN_EAGER
+from hardplace.cost.layers.software import ON_ARRAYS
 from hardplace.hardware.catalogue import device as device_named
 from hardplace.hardware.device import Node
 from hardplace.plans.plan import MODULES, Format, OptimizerKind, Plan
@@ -17,7 +17,7 @@ from hardplace.plans.published.remat import sharding_of_mesh
 from hardplace.plans.published.row_shapes import shape_of_row
 from hardplace.plans.published.rows import STATED, NotModelled, some_in, whole_in
 from hardplace.plans.published.spellings import canonical, device_spelled
-from hardplace.plans.published.ways import OLD, modules_of, software_of, ways_of
+from hardplace.plans.published.ways import OLD, TITANS, modules_of, ways_of
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.types import Recompute
 
@@ -108,7 +108,7 @@ def _is_open(column: str, row: Mapping[str, str], plan: Plan) -> bool:
         return False
     if column == "vpp":
         return plan.pipeline > 1 and plan.software == "megatron-core" and not row.get("schedule", "").strip()
-    return column != "micro_batch" or plan.pipeline == 1 or plan.software not in (TORCHTITAN, TORCHTITAN_EAGER)
+    return column != "micro_batch" or plan.pipeline == 1 or plan.software not in TITANS
 
 
 def _contradictions(row: Mapping[str, str], plan: Plan, shape: DecoderShape) -> Iterator[str]:
@@ -170,14 +170,14 @@ def _plan(row: Mapping[str, str]) -> Plan:
     kind = _kind(recompute)
     if kind is Recompute.SELECTIVE and _hardware_share(row) >= _MOST_OF_ALL:
         kind = Recompute.FULL
-    stack = software_of(row)
+    ways = ways_of(row)
+    stack = ways["software"]
     if stack == "neuron" and not recompute:
         kind = Recompute.SELECTIVE
     nvidia = re.search(r"NVIDIA|NeMo|Megatron-MoE|training_results", says)
-    short = row["precision"] == "fp16" or _pure(row) or (stack == "megatron-core" and nvidia)
+    short = row["precision"] == "fp16" or _pure(row, stack) or (stack == "megatron-core" and nvidia)
     short = short or bool(_SHORT_GRADIENTS.search(row.get("note", "")))
     short = short or stack in ("xla", ON_ARRAYS) or re.search("fms-fsdp|InternEvo", row["source"])
-    ways = ways_of(row)
     folds = "schedule" in ways and ways["schedule"].folds  # stages of a V have two chunks
     return Plan(
         global_batch=whole_in(row, "global_batch"),
@@ -190,27 +190,23 @@ def _plan(row: Mapping[str, str]) -> Plan:
         expert=whole_in(row, "ep", 1),
         zero=zero,
         shard=shard,
-        micro_batch=_micro_batch(row, tensor * context, data),
+        micro_batch=_micro_batch(row, stack, tensor * context, data),
         recompute=kind,
         recompute_layers=int(some[1]) if some else 0,
         precision=_format(row["precision"]) or Format.BF16,
-        optimizer=_optimizer(row),
+        optimizer=_optimizer(row, stack),
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
         flash=row["flash_attention"].strip() not in (("0", "") if stack == "neuron" else ("0",)),
-        recompute_modules=modules_of(row) if kind is Recompute.SELECTIVE else (),
+        recompute_modules=modules_of(row, stack) if kind is Recompute.SELECTIVE else (),
         **ways,
     )
 
 
-def _micro_batch(row: Mapping[str, str], group: int, data: int) -> int:
+def _micro_batch(row: Mapping[str, str], software: str, group: int, data: int) -> int:
     """Return a row's samples of a pass on the ranks of a tensor- and context-parallel group: MaxText's batch is of a
     device, and may be a part of a sequence; torchtitan's pipelines have as many micro-batches as stages unless told
     (pipeline_parallel_microbatches)."""
-    if (
-        not row["micro_batch"].strip()
-        and some_in(row, "pp", 1) > 1
-        and software_of(row) in (TORCHTITAN, TORCHTITAN_EAGER)
-    ):
+    if not row["micro_batch"].strip() and some_in(row, "pp", 1) > 1 and software in TITANS:
         return max(1, whole_in(row, "global_batch") // data // some_in(row, "pp", 1))
     if not _OF_A_DEVICE.search(row["source"]):
         return some_in(row, "micro_batch", 1)
@@ -235,19 +231,19 @@ def _hardware_share(row: Mapping[str, str]) -> float:
     return float(said[1]) / float(row["mfu"]) if said and row.get("mfu", "").strip() else 1.0
 
 
-def _optimizer(row: Mapping[str, str]) -> OptimizerKind:
+def _optimizer(row: Mapping[str, str], software: str) -> OptimizerKind:
     if "Muon" in row.get("note", ""):
         return OptimizerKind.MUON
     recipe = "Megatron-Bridge" in row["source"] and re.search("DeepSeek|Moonlight", row.get("model", ""))
     if recipe or "bf16 moments" in row.get("note", ""):
         return OptimizerKind.ADAMW_BF16_MOMENTS  # its recipes' use_precision_aware_optimizer with exp_avg_dtype bf16
-    return OptimizerKind.ADAMW_BF16 if _pure(row) else OptimizerKind.ADAMW
+    return OptimizerKind.ADAMW_BF16 if _pure(row, software) else OptimizerKind.ADAMW
 
 
-def _pure(row: Mapping[str, str]) -> bool:
+def _pure(row: Mapping[str, str], software: str) -> bool:
     """Return whether weights, gradients and moments are all in 16 bit: stated, or AutoModel's, which casts its models
     to bf16 (cast_model_to_dtype) and gives them to torch.optim.Adam."""
-    return row["precision"].endswith("(pure)") or software_of(row) == "automodel"
+    return row["precision"].endswith("(pure)") or software == "automodel"
 
 
 def _zero(text: str, default: int, replicas: int, slices: int) -> tuple[int, int]:

@@ -74,8 +74,8 @@ _HOSTED = re.compile(
 # PyTorch's scaled_dot_product_attention took FA2 before cuDNN on Hopper, until the releases that follow 2.8 (August
 # 2025; aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_prefer_cudnn_attention: asked for at first, since
 # then unless TORCH_CUDNN_SDPA_PREFERRED=0); the year is judged. torchtitan compiles its loss since 2025.
-_TITANS = (TORCHTITAN, TORCHTITAN_EAGER)
-_SDPA = ("fsdp-compiled", *_TITANS)
+TITANS = (TORCHTITAN, TORCHTITAN_EAGER)
+_SDPA = ("fsdp-compiled", *TITANS)
 _FA2_UNTIL, _EAGER_LOSS_UNTIL, _HOPPER = 2025, 2024, ("H100", "H200", "H800", "GH200")
 _YEAR = re.compile(r"(?<![0-9a-f])(20[12]\d)(?:[01]\d)?(?![0-9a-f])")
 # Modules that are not compiled, where a software compiles them unless told.
@@ -126,14 +126,15 @@ def year_of(row: Mapping[str, str]) -> int:
 def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a plan that say how a row was run, as far as its columns, its note or its recipe do."""
     text = " ".join(row.get(name, "") for name in ("note", "source"))
-    found: dict[str, Any] = {"software": software_of(row), "context_exchange": _exchange_of(row)}
+    software = software_of(row)
+    found: dict[str, Any] = {"software": software, "context_exchange": _exchange_of(row, software)}
     if "llm-foundry" in row["source"]:
         # scripts/train/benchmarking/submit_benchmarks.py, attn_impl; loss_fn fused_crossentropy
         found |= {"backend": "triton", "fused_loss": True}
     year = year_of(row)
-    if found["software"] in _SDPA and 0 < year <= _FA2_UNTIL and row["device"].startswith(_HOPPER):
+    if software in _SDPA and 0 < year <= _FA2_UNTIL and row["device"].startswith(_HOPPER):
         found["backend"] = "default"
-    if found["software"] in _TITANS and 0 < year <= _EAGER_LOSS_UNTIL:
+    if software in TITANS and 0 < year <= _EAGER_LOSS_UNTIL:
         found["fused_loss"] = False
     if "SimuMax" in row["source"]:
         # nothing overlaps (docs/b200/b200_real_repro_guide.md, 3.3); no --overlap-grad-reduce in run_pretrain_llama3.sh
@@ -142,7 +143,7 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
         found["fused_loss"] = True  # cross_entropy_fusion_impl te
     if "Megatron-Bridge" in row["source"] and released(row):
         found |= recipe_fields(row)
-    if row["precision"].startswith("nvfp4") and found["software"] == "megatron-core":
+    if row["precision"].startswith("nvfp4") and software == "megatron-core":
         found["tensor_overlap"] = False  # MLPerf's config_common_fp4.sh, Megatron-Bridge's recipes
     if (
         "activations offloaded to the host" in text
@@ -183,12 +184,12 @@ def _offloaded(row: Mapping[str, str]) -> int:
     return _OFFLOADED.get((size, row["device"], row["precision"] == "bf16"), 0) if fsdp else 0
 
 
-_GATHERING = (*_TITANS, "xla", ON_ARRAYS)  # software whose context-parallel ranks gather keys
+_GATHERING = (*TITANS, "xla", ON_ARRAYS)  # software whose context-parallel ranks gather keys
 # Megatron Core's words.
 _EXCHANGE = re.compile(r"cp[-_]comm[-_]type[ =:]*(p2p|a2a|all_gather)\b(?!\+)")
 
 
-def _exchange_of(row: Mapping[str, str]) -> ContextExchange:
+def _exchange_of(row: Mapping[str, str], software: str) -> ContextExchange:
     """Return how a row's context-parallel ranks see the whole sequence, as its note or its source says: torchtitan and
     MaxText (base.yml, context_parallel_strategy) gather keys, SimuMax's runs exchange heads
     (docs/b200/b200_real_repro_guide.md of its repository, section 7), others pass keys around a ring."""
@@ -199,19 +200,19 @@ def _exchange_of(row: Mapping[str, str]) -> ContextExchange:
         return ContextExchange.ALL_GATHER
     if "SimuMax" in row["source"] and float(row.get("cp", "") or 1) > 1:
         return ContextExchange.ALL_TO_ALL
-    return ContextExchange.ALL_GATHER if software_of(row) in _GATHERING else ContextExchange.RING
+    return ContextExchange.ALL_GATHER if software in _GATHERING else ContextExchange.RING
 
 
-def modules_of(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the modules that a row recomputes: those it names, those of Megatron-Bridge's DeepSeek recipes, of a
-    policy of MaxText, or torchtitan's usual ones."""
+def modules_of(row: Mapping[str, str], software: str) -> tuple[str, ...]:
+    """Return the modules that a row's software recomputes: those the row names, those of Megatron-Bridge's DeepSeek
+    recipes, of a policy of MaxText, or torchtitan's usual ones."""
     if stated := row.get("recompute_modules", "").strip():
         return tuple(one.strip() for one in re.split("[ ,;]+", stated))
     said = re.match(r"selective\(([^:)]*)\)", row["recompute"].strip())
     names = [one.strip() for one in (said[1].split(",") if said else [])]
-    if software_of(row) in _TITANS and (not names or names == ["op"]):
+    if software in TITANS and (not names or names == ["op"]):
         return ("op",)  # selective_ac_option op, its default
-    on_xla = software_of(row) in ("xla", ON_ARRAYS) and set(names).isdisjoint(MODULES)
+    on_xla = software in ("xla", ON_ARRAYS) and set(names).isdisjoint(MODULES)
     if on_xla and (policy := modules_of_policy(row)) is not None:
         return policy
     if "recompute modules per recipe" in row.get("note", "") and not names and (recipe := recipe_of(row)):
