@@ -195,7 +195,10 @@ PEERS = (
 # transformers, Megatron-LM, MaxText, tokamax, PyTorch and torchtitan
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *DECISIONS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
 def test_every_module_that_a_document_names_exists(path: Path) -> None:
     """A path, or the end of one: `plans/memory.py`, `memory.py`. The change log tells of the past."""
     if path.name == "CHANGELOG.md":

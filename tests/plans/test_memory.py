@@ -21,7 +21,7 @@ from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
 
-GATHERED = Path(__file__).parents[2] / "validation/training/gathered.csv"
+RUNS = Path(__file__).parents[2] / "validation/training"
 
 GPT = DecoderShape(
     layers=2, hidden=1024, heads=8, kv_heads=8, head_dim=128, ffn=4096, vocab=32000, sequence=2048, gated=False
@@ -212,7 +212,7 @@ def test_few_sources_make_a_wide_interval_of_memory():
     assert unnamed.memory_kind == "software, or none named, whose memory nobody published"
     assert min(one.coverage for one in spreads().memory.values()) > 0.6
     assert spreads().memory[known.memory_kind].sources >= 8  # and three more on other devices, a class of their own
-    rows = [one for name in ("open", "amd") for one in scored_runs(GATHERED.with_name(f"gathered-{name}.csv"))]
+    rows = [one for name in ("open", "amd") for one in scored_runs(RUNS / f"gathered-{name}.csv")]
     inside = [one.memory_inside for one in rows if one.sound and one.memory_inside is not None]
     assert len(inside) > 60
     assert sum(inside) / len(inside) > 0.7

@@ -65,7 +65,7 @@ class GpuTimer(Timer):
 
     def attentions_s(self, like: AttentionWork, heads: Ints, kv_heads: Ints, head_dim: Ints) -> Floats:
         """See Timer: a window, or a share of the queries, scales the time by the work. Unfused is without dropout,
-        which the Pricer counts (Megatron-LM's older runs)."""
+        which `StepPricer` counts (Megatron-LM's older runs)."""
         # with a window fp8's backward kernel meets every key (validation/gpu/cudnn_attention.csv)
         every = self.attention == CUDNN_FP8 and like.backward and 0 < like.window < like.keys
         whole = {"batch": like.batch, "sequence": like.keys, "causal": int(like.causal and not every)}

@@ -1,6 +1,6 @@
 """Layers of a decoder from its shape alone, as Megatron-LM's fused kernels and the library of GEMMs run them.
 
-The GEMMs and collectives equal those of the recorded models (tests/cost/test_gpu_decoder.py); element-wise chains,
+The GEMMs and collectives equal those of the recorded models (tests/cost/layers/test_decoder.py); element-wise chains,
 norms and losses are the fused kernels of Megatron-LM and Transformer Engine, or eager PyTorch's (`eager`). Equations:
 docs/model-training.md.
 """

@@ -20,6 +20,7 @@ from hardplace.plans.plan_problems import problems
 from hardplace.plans.published.rows import NotModelled, as_counted, fullest_bytes, measured_s, published_bytes
 from hardplace.plans.published.runs import PublishedRun, run_of, spelled
 from hardplace.plans.published.scores import fleet_of_run, settled
+from hardplace.units import GIB
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
 
@@ -123,7 +124,7 @@ def _of_plan(row: Mapping[str, str], index: int, table: Table) -> OwnRun:
 
     beside = Path(table.place).parent / row["plan"]
     path = beside if beside.is_file() else Path(row["plan"])
-    seconds, bytes_held, file = number("target_iter_s"), number("memory_gb") * (1 << 30), read_plan(path)
+    seconds, bytes_held, file = number("target_iter_s"), number("memory_gb") * GIB, read_plan(path)
     model = row["model"] or file.model
     if not model:
         raise BadInput(f"{table.where(index, 'model')}: '': expected a model, which {path} does not say")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from hardplace.csv_table import Table
 from hardplace.errors import BadInput, unknown
 from hardplace.plans.memory import StageMemory
+from hardplace.units import GIB
 
 COLUMNS = (
     "id",
@@ -193,7 +194,7 @@ def _positive(text: str) -> float | None:
 def published_bytes(row: Mapping[str, str]) -> float:
     """Return the measured memory of a row; 0: none was published. Megatron Core logs decimal GB, the others GiB."""
     decimal = _DECIMAL.search(row["source"]) and "GiB" not in row.get("note", "")
-    return float(row["memory_gb"].strip() or 0.0) * (1e9 if decimal else float(1 << 30))
+    return float(row["memory_gb"].strip() or 0.0) * (1e9 if decimal else GIB)
 
 
 def memory_unstated(row: Mapping[str, str]) -> bool:

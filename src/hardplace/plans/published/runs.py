@@ -18,6 +18,7 @@ from hardplace.plans.published.row_shapes import shape_of_row
 from hardplace.plans.published.rows import STATED, NotModelled, some_in, whole_in
 from hardplace.plans.published.spellings import canonical, device_spelled
 from hardplace.plans.published.ways import OLD, TITANS, modules_of, ways_of
+from hardplace.units import GIB
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.types import Recompute
 
@@ -93,12 +94,8 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
 
 def spelled(row: Mapping[str, str]) -> dict[str, str]:
     """Return a row with its words as they are read (`spellings`); doing it again changes nothing."""
-    name = device_spelled(row["device"], DEVICES, _memory_gib)
+    name = device_spelled(row["device"], DEVICES, lambda chip: device_named(chip).memory_bytes / GIB)
     return canonical(row) | {"device": name}
-
-
-def _memory_gib(name: str) -> float:
-    return device_named(name).memory_bytes / (1 << 30)
 
 
 def _is_open(column: str, row: Mapping[str, str], plan: Plan) -> bool:

@@ -26,9 +26,8 @@ from hardplace.plans.published.rows import (
     source_of,
 )
 from hardplace.plans.published.runs import PublishedRun, run_of, spelled
+from hardplace.units import GIB
 from hardplace.workload.types import Recompute
-
-GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +136,8 @@ def settled(run: PublishedRun, known: Pricers | None = None) -> PublishedRun:
     layers, and of the software's usual ways to recompute, the fastest that fits. Recompute is tried only where
     nothing fits without it; where nothing fits at all, it is what lacks least memory: the run ran.
     """
+    if not run.open:
+        return run
     each = run.plan.global_batch // run.plan.data
     sizes = [size for size in MICRO_BATCHES if each % size == 0] if "micro_batch" in run.open else []
     layers = -(-run.shape.layers // run.plan.pipeline)
@@ -146,8 +147,6 @@ def settled(run: PublishedRun, known: Pricers | None = None) -> PublishedRun:
         for size in sizes or (run.plan.micro_batch,)
         for virtual in chunks
     ]
-    if not run.open:
-        return run
     tried = _tried(run, plans, known)
     if "recompute" in run.open and all(lacking for lacking, _, _ in tried):
         tried += _tried(run, [again for plan in plans for again in _recomputed(plan)], known)
@@ -201,7 +200,7 @@ def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
         error=predicted_s / seconds - 1.0 if predicted_s is not None and seconds is not None else None,
         not_modelled=reason,
         sound=row["grade"].strip().upper() != "C" and not row["flag"],
-        memory_gib=_fullest_gib(found, row) if found else None,
+        memory_gib=fullest_bytes(row, found.memory) / GIB if found else None,
         published_gib=published_bytes(row) / GIB or None,
         fits=found.fits if found else None,
         oom=row.get("oom", "").strip().lower() in ("1", "1.0", "yes", "true"),
@@ -210,11 +209,6 @@ def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
         run=run,
         left_open=left,
     )
-
-
-def _fullest_gib(found: PlanEstimate, row: Mapping[str, str]) -> float:
-    """Return the fullest stage's memory in GiB, as the row's source measured it."""
-    return fullest_bytes(row, found.memory) / GIB
 
 
 def summary(name: str, rows: Sequence[RunScore], *, memory: bool = False) -> ErrorSummary | None:
