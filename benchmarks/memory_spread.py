@@ -38,7 +38,8 @@ from hardplace.plans.intervals import (
     is_usual_device,
     spreads,
 )
-from hardplace.plans.published.rows import NotModelled, fullest_bytes, published_bytes, rows_of, source_of
+from hardplace.plans.published.counted import fullest_bytes
+from hardplace.plans.published.rows import NotModelled, published_bytes, rows_of, source_of
 from hardplace.plans.published.runs import PublishedRun, run_of
 from hardplace.plans.published.scores import fleet_of_run, settled
 

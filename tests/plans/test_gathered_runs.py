@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from hardplace.csv_table import parse
 from hardplace.errors import BadInput
 from hardplace.plans.memory import StageMemory
 from hardplace.plans.plan import OptimizerKind
-from hardplace.plans.published.rows import as_counted, rows_of
+from hardplace.plans.published.counted import as_counted
+from hardplace.plans.published.rows import rows_of
 from hardplace.plans.published.runs import NotModelled, run_of
 from hardplace.plans.published.scores import score
 
@@ -93,10 +95,16 @@ def test_every_row_of_open_frameworks_is_a_run(frameworks):
     assert len(known) == 102
     software = {name.rpartition("-")[0]: one for name, one in known.items() if not name.startswith("flagperf")}
     assert software == {
-        "paddlenlp": "", "flagpaddle": "", "tinyllama": "fsdp-compiled", "hfblog": "fsdp-eager", "llama3": "",
+        "paddlenlp": "paddle", "flagpaddle": "paddle", "tinyllama": "fsdp-compiled", "hfblog": "fsdp-eager",
+        "llama3": "",
         "olmocore": "fsdp-compiled", "ttdoc": "torchtitan", "tth200": "torchtitan", "vocabpar": "megatron-2021",
         "dlperf-m": "megatron-2021", "dlperf-o": "",
     }  # fmt: skip
+
+
+def test_paddles_gradients_are_in_16_bit_and_its_modules_eager(frameworks):
+    plan = run_of(frameworks["paddlenlp-001"]).plan
+    assert (plan.gradient, plan.habits.eager) == ("bf16", True)
 
 
 def test_megatron_deepspeed_is_no_hugging_face_model(frameworks):
@@ -146,6 +154,13 @@ def test_memory_is_counted_as_the_note_says(frameworks):
     assert as_counted(frameworks["paddlenlp-001"], stage) == stage.allocated_bytes
     assert as_counted(row | {"note": ""}, stage) == stage.total_bytes
     assert stage.allocated_bytes < stage.reserved_bytes < stage.total_bytes
+    shown = row | {"note": "memory of nvidia-smi"}
+    assert as_counted(shown, stage) == 1.2 * stage.allocated_bytes + 6e9
+    assert as_counted(frameworks["flagperf-001"], stage) == as_counted(shown, stage)
+    large = replace(stage, states_bytes=70e9)
+    assert as_counted(shown, large) == 80 * 2**30  # no more than the device has
+    for one, room in ((shown | {"device": "V100-16GB"}, stage), (shown, replace(stage, reserve_bytes=6e9))):
+        assert as_counted(one, room) == room.total_bytes
 
 
 def test_a_year_is_a_whole_number(tmp_path):

@@ -148,7 +148,13 @@ def test_plain_pytorch_keeps_16_bit_inputs_and_what_it_gathered():
 
 def test_the_loss_of_plain_pytorch_is_counted():
     """16-bit logits, and in fp32 their log-softmax and two gradients: 14 bytes each; torchtitan drops the first."""
-    for software, each in (("megatron-core", 6), ("fsdp-eager", 14), ("torchtitan", 12), ("atorch", 16)):
+    for software, each in (
+        ("megatron-core", 6),
+        ("fsdp-eager", 14),
+        ("torchtitan", 12),
+        ("atorch", 16),
+        ("paddle", 12),
+    ):
         plan = Plan(global_batch=8, data=8, zero=3, software=software, fused_loss=False)
         assert estimated(plan).memory[0].logits_bytes == 4096 * 32000 * each
     assert estimated(replace(plan, fused_loss=True)).memory[0].logits_bytes == 4096 * 32000 * 2

@@ -201,6 +201,13 @@ SOFTWARE: dict[str, Software] = {
         exchanges_heads=True,
         repeats_keys=True,
     ),
+    "paddle": Software(
+        title="PaddlePaddle's eager modules (PaddleNLP, 2023)",
+        attention="default",
+        loss_bytes=12,  # 16-bit logits; in fp32 their softmax and its gradient; that in 16 bit
+        loss_passes=10,
+        eager=True,
+    ),
     "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, stops_early=True),
     "internevo": Software(
         title="InternEvo with its hybrid ZeRO (2023, 2024)",

@@ -17,7 +17,8 @@ from hardplace.plans.inventory import inventory_of_plan
 from hardplace.plans.plan import Plan
 from hardplace.plans.plan_files import bare, read_plan
 from hardplace.plans.plan_problems import problems
-from hardplace.plans.published.rows import NotModelled, as_counted, fullest_bytes, measured_s, published_bytes
+from hardplace.plans.published.counted import as_counted, fullest_bytes
+from hardplace.plans.published.rows import NotModelled, measured_s, published_bytes
 from hardplace.plans.published.runs import PublishedRun, run_of, spelled
 from hardplace.plans.published.scores import fleet_of_run, settled
 from hardplace.units import GIB

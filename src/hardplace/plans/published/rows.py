@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from hardplace.csv_table import Table
 from hardplace.errors import BadInput, unknown
-from hardplace.plans.memory import StageMemory
 from hardplace.units import GIB
 
 COLUMNS = (
@@ -70,10 +69,6 @@ _NUMBERS = ("memory_gb", "target_iter_s", "micro_batch")  # MaxText's batch of a
 _BESIDE_NUMBERS = ("iter_s", "tokens_per_s_per_device")
 _UNSTATED = re.compile(r"offload|recompute modules per recipe|remat policy")
 _DECIMAL = re.compile(r"Megatron-Bridge@\w+ skills")  # mem-max-allocated-gigabytes of its log, unless the row says GiB
-_FIRST = re.compile(r"memory: max allocated of rank 0")  # whose stage is the first
-# By the source, or as the note says it.
-_ALLOCATED = re.compile(r"SimuMax|dlrover|Megatron-Bridge@\w+ skills|max_memory_allocated|(?:max|largest) allocated")
-_RESERVED = re.compile(r"torchtitan|max_memory_reserved|(?:max|largest) reserved")
 
 
 class NotModelled(Exception):
@@ -155,21 +150,6 @@ def source_of(row: Mapping[str, str]) -> str:
     """Return where a run was published: the repository or the document, one source whatever its commit or release."""
     name = re.sub(r"@.*|/[\d.]+$", "", row["source"].split(" ")[0])
     return _ALIASES.get(name, name)
-
-
-def as_counted(row: Mapping[str, str], memory: StageMemory) -> float:
-    """Return a stage's bytes as the row's source counts them: what torch's allocator gave out, what it reserved, or all
-    of the device's (nvidia-smi)."""
-    said = f"{row['source']} {row.get('note', '')}"
-    if _RESERVED.search(said):
-        return memory.reserved_bytes
-    return memory.allocated_bytes if _ALLOCATED.search(said) else memory.total_bytes
-
-
-def fullest_bytes(row: Mapping[str, str], stages: Sequence[StageMemory]) -> float:
-    """Return the bytes of the fullest stage (`as_counted`), or of the one that a row's source measured."""
-    counted = [as_counted(row, one) for one in stages]
-    return counted[0] if _FIRST.search(row.get("note", "")) else max(counted)
 
 
 def measured_s(row: Mapping[str, str]) -> float | None:

@@ -139,7 +139,8 @@ def _plan(row: Mapping[str, str]) -> Plan:
     """Return the row's plan. What a source leaves out: ZeRO 1 on H100 and later (Megatron's distributed optimizer), 0
     before; the fastest micro-batch, and the least recompute of the software's usual policies, that fit (`settled`);
     context and expert degrees 1. Gradients are reduced in fp32, in 16 bit for fp16, pure bf16, fms-fsdp (its policy
-    bfSixteen), InternEvo (hybrid_zero_optim reduces in the parameters' type), XLA (what a product in bf16 gives) and
+    bfSixteen), InternEvo (hybrid_zero_optim reduces in the parameters' type), PaddleNLP (amp_master_grad is off unless
+    told), XLA (what a product in bf16 gives) and
     NVIDIA's own runs (their recipes of NeMo and Megatron-Bridge turn grad_reduce_in_fp32 off); DeepSpeed keeps the
     16-bit ones beside. "selective" is what the software means by it (`modules_of`); Neuron's blank cells are selective,
     with attention that is no kernel yet (its scripts of these layouts, before July 2024). Memory lost and
@@ -174,7 +175,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
     nvidia = re.search(r"NVIDIA|NeMo|Megatron-MoE|training_results", says)
     short = row["precision"] == "fp16" or _pure(row, stack) or (stack == "megatron-core" and nvidia)
     short = short or bool(_SHORT_GRADIENTS.search(row.get("note", "")))
-    short = short or stack in ("xla", ON_ARRAYS) or re.search("fms-fsdp|InternEvo", row["source"])
+    short = short or stack in ("xla", ON_ARRAYS, "paddle") or re.search("fms-fsdp|InternEvo", row["source"])
     folds = "schedule" in ways and ways["schedule"].folds  # stages of a V have two chunks
     return Plan(
         global_batch=whole_in(row, "global_batch"),

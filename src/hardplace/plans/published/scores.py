@@ -17,9 +17,9 @@ from hardplace.plans.intervals import Interval
 from hardplace.plans.placement.enumeration import MICRO_BATCHES
 from hardplace.plans.plan import Plan
 from hardplace.plans.plan_problems import problems
+from hardplace.plans.published.counted import fullest_bytes
 from hardplace.plans.published.rows import (
     NotModelled,
-    fullest_bytes,
     measured_s,
     memory_unstated,
     published_bytes,
@@ -44,7 +44,7 @@ class RunScore:
         error: Relative error of the prediction.
         not_modelled: Why there is no prediction; "": there is one.
         sound: Whether the row counts where something was measured and predicted of it (grade A or B, no flag).
-        memory_gib: Predicted memory of the fullest stage, as the source measured it (`rows.fullest_bytes`).
+        memory_gib: Predicted memory of the fullest stage, as the source measured it (`counted.fullest_bytes`).
         published_gib: Measured memory.
         fits: Whether the plan fits the device.
         oom: Whether the run ran out of memory.
