@@ -12,7 +12,7 @@ from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
 from hardplace.exports.export import exported
 from hardplace.exports.importers.found import Answers
-from hardplace.exports.importers.read import imported_plan
+from hardplace.exports.importers.read import contradictions, imported_plan
 from hardplace.exports.targets import Target
 from hardplace.plans.plan import Format, OptimizerKind, Plan
 from hardplace.plans.plan_files import read_plan
@@ -45,7 +45,9 @@ def test_an_exported_plan_comes_back(target, name, tmp_path):
     plan = job.plan
     for file in FILES[target]:
         answers = Answers(devices=plan.devices, batch=plan.global_batch, micro_batch=plan.micro_batch)
-        found = imported_plan(tmp_path / file, target, answers).plan
+        read = imported_plan(tmp_path / file, target, answers)
+        assert not list(contradictions(read, job.architecture, job.facts.sequence)), file
+        found = read.plan
         for field in ("tensor", "context", "data", "pipeline", "virtual", "expert", "micro_batch", "global_batch"):
             assert getattr(found, field) == getattr(plan, field), (file, field)
         if plan.pipeline > 1:
@@ -277,8 +279,68 @@ def test_a_model_is_known_by_its_sizes(tmp_path):
     assert done.exit_code == 0, done.output
     assert read_plan(tmp_path / "plan.json").model == "llama3-70b"
     path.write_text(
-        SCRIPT.replace("--num-layers 32", "--num-layers 40").replace("4096", "5120").replace(" 32\n", " 40\n")
+        SCRIPT.replace("--num-layers 32", "--num-layers 40")
+        .replace("4096", "5120")
+        .replace(" 32\n", " 40\n")
+        .replace("--seq-length 8192", "--seq-length 4096")
     )
     done = CliRunner().invoke(app, ["import", str(path), "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert read_plan(tmp_path / "plan.json").model == "llama2-13b"
+
+
+def imported_by_cli(tmp_path, name, text, *options):
+    path = tmp_path / name
+    path.write_text(text)
+    done = CliRunner().invoke(app, ["import", str(path), *options, "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, BadInput), done.output
+    assert not (tmp_path / "out").exists()
+    return str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("flag", "other", "said"),
+    [
+        ("--seq-length 8192", "--seq-length 32768", "sequence: 32768: expected that of llama3-8b, 8192"),
+        ("--hidden-size 4096", "--hidden-size 8192", "hidden: 8192: expected that of llama3-8b, 4096"),
+        ("--swiglu", "--swiglu --ffn-hidden-size 11008", "ffn: 11008: expected that of llama3-8b, 14336"),
+        ("--swiglu", "--swiglu --vocab-size 32000", "vocab: 32000: expected that of llama3-8b, 128256"),
+        (
+            "--swiglu",
+            "--swiglu --group-query-attention --num-query-groups 4",
+            "kv_heads: 4: expected that of llama3-8b, 8",
+        ),
+        ("--swiglu", "--swiglu --num-experts 8", "experts: 8: expected that of llama3-8b, 0"),
+    ],
+)
+def test_a_file_of_another_model_or_sequence_is_refused(flag, other, said, tmp_path):
+    assert said in imported_by_cli(tmp_path, "run.sh", SCRIPT.replace(flag, other), "--model", LLAMA)
+
+
+def test_a_job_of_another_sequence_is_refused(tmp_path):
+    job = "[parallelism]\ndata_parallel_shard_degree = 8\n[training]\nlocal_batch_size = 1\nseq_len = 131072\n"
+    said = imported_by_cli(tmp_path, "job.toml", job, "--model", LLAMA)
+    assert "sequence: 131072: expected that of llama3-8b, 8192; hardplace trace CONFIG --sequence-length 131072" in said
+
+
+def test_a_vocabulary_that_is_padded_is_the_models(tmp_path):
+    path = tmp_path / "run.sh"
+    text = SCRIPT.replace("--num-layers 32", "--num-layers 54 --vocab-size 50257").replace("4096", "1920")
+    text = text.replace("-pipeline-stage 4", "-pipeline-stage 3").replace("8192", "1024")
+    path.write_text(text.replace("-attention-heads 32", "-attention-heads 20"))
+    done = CliRunner().invoke(app, ["import", str(path), "--model", "megatron-gpt2-2.5b", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.exception
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--batch", "64"), "--batch: 64: expected 256, as"),
+        (("--micro-batch", "4"), "--micro-batch: 4: expected 2, as"),
+        (("--devices", "64"), "--devices: 64: expected 32, as"),
+    ],
+)
+def test_what_is_asked_and_the_file_says_otherwise_is_refused(options, said, tmp_path):
+    assert said in imported_by_cli(tmp_path, "run.sh", SCRIPT, "--model", LLAMA, *options)
+    job = "[parallelism]\ndata_parallel_shard_degree = 32\n[training]\nlocal_batch_size = 2\nglobal_batch_size = 256\n"
+    assert said in imported_by_cli(tmp_path, "job.toml", job, "--model", LLAMA, *options)

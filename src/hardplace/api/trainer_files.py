@@ -52,11 +52,12 @@ def imported(
         micro_batch: Samples of a micro-batch, where the file leaves that open.
 
     Raises:
-        BadInput: For a file that is none of the trainer's, for what it leaves open, and for layers that are not the
-            model's.
+        BadInput: For a file that is none of the trainer's, for what it leaves open, for sizes or a sequence that are
+            not the model's, and for an argument that the file contradicts.
     """
+    from hardplace.exports.architecture import architecture_of
     from hardplace.exports.importers.found import Answers
-    from hardplace.exports.importers.read import imported_plan, model_of_sizes, trainer_of
+    from hardplace.exports.importers.read import contradictions, imported_plan, model_of_sizes, trainer_of
     from hardplace.exports.targets import target_of
     from hardplace.plans.plan_files import PlanFile
     from hardplace.plans.stage_sizes import stage_layers
@@ -64,6 +65,14 @@ def imported(
 
     target = target_of(trainer, "from") if trainer else trainer_of(path)
     found = imported_plan(path, target, Answers(devices=devices, batch=batch, micro_batch=micro_batch))
+    plan = found.plan
+    for field, said, read in (
+        ("devices", devices, plan.devices),
+        ("batch", batch, plan.global_batch),
+        ("micro_batch", micro_batch, plan.micro_batch),
+    ):
+        if said not in (None, read):
+            raise BadInput(field, said, f"{read}, as {path} says")
     name = model or model_of_sizes(found.sizes)
     if not name:
         raise BadInput("model", "missing", f"a name or a Workload file: {path} does not say which model it trains")
@@ -71,7 +80,9 @@ def imported(
     layers = len(workload.order) - 2
     if found.sizes.get("layers", layers) != layers:
         raise BadInput(f"{path}: {found.sizes['layers']} layers: expected those of {name}, {layers}")
-    plan = found.plan
+    for field, value, its in contradictions(found, architecture_of(name, workload, None), workload.sequence_length):
+        mend = f"; hardplace trace CONFIG --sequence-length {value} records it" if field == "sequence" else ""
+        raise BadInput(f"{path}: {field}: {value}: expected that of {name}, {its}{mend}")
     if plan.pipeline > 1:
         stage_layers(layers, plan)
     own = {one.name: getattr(plan, one.name) for one in fields(plan)}

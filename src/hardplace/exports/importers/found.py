@@ -23,10 +23,12 @@ class Answers:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedPlan:
     """A plan read from a trainer's file. sizes: of the model, as far as the file says them (layers, hidden, heads).
-    notes: what the file says and the plan cannot, each with what it would change."""
+    sequence: tokens of a sample; 0: the file does not say. notes: what the file says and the plan cannot, each with
+    what it would change."""
 
     plan: Plan
     sizes: Mapping[str, int] = field(default_factory=dict)
+    sequence: int = 0
     notes: tuple[str, ...] = ()
 
 

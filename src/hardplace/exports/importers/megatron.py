@@ -115,7 +115,7 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
         "context": reader.count("--context-parallel-size", 1),
         "pipeline": reader.count("--pipeline-model-parallel-size", 1),
     }
-    devices = answers.devices or reader.devices()
+    devices = reader.devices() or answers.devices
     data = divided(place, asked(place, "the number of devices", devices, "devices"), degrees)
     micro_batch = reader.count("--micro-batch-size", answers.micro_batch)
     fields: dict[str, Any] = {
@@ -155,9 +155,13 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
         ("vocab", "--vocab-size"),
     ):
         sizes[name] = reader.count(flag, 0, 0)
+    if "--group-query-attention" not in flags:  # without it Megatron-LM ignores the number of groups
+        del sizes["kv_heads"]
+    lengths = [reader.count(flag, 0, 0) for flag in ("--seq-length", "--encoder-seq-length")]
     return ImportedPlan(
         plan=plan_of(place, fields),
         sizes={k: v for k, v in sizes.items() if v} | {"experts": reader.count("--num-experts", 0, 0)},
+        sequence=max(lengths),
         notes=tuple(_notes(reader, fields)),
     )
 

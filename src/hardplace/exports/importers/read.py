@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hardplace.errors import BadInput
@@ -55,6 +55,22 @@ def model_of_sizes(sizes: Mapping[str, int]) -> str:
         if one is not None and all(_agrees(one, field, size) for field, size in sizes.items()):
             found.append(name)
     return found[0] if len(found) == 1 else ""
+
+
+def contradictions(found: ImportedPlan, one: Architecture | None, sequence: int) -> Iterator[tuple[str, int, int]]:
+    """Yield what a file says otherwise than the model that it is said to train: field, value, the model's.
+
+    Layers are not among them. A vocabulary may be padded, to a multiple of 128 x tensor as Megatron-LM does; models of
+    the catalogue are, for a tensor degree of 8.
+    """
+    for name, size in found.sizes.items():
+        if one is None or name == "layers" or _agrees(one, name, size):
+            continue
+        its = (one.experts.count if one.experts else 0) if name == "experts" else getattr(one, name)
+        if name != "vocab" or abs(its - size) >= 128 * max(8, found.plan.tensor):
+            yield name, size, its
+    if found.sequence not in (0, sequence):
+        yield "sequence", found.sequence, sequence
 
 
 def _agrees(one: Architecture, field: str, size: int) -> bool:
