@@ -24,6 +24,7 @@ from hardplace.plans.plan import Format, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of
+from hardplace.plans.published.row_shapes import shape_of_row
 from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import score, settled
 from hardplace.workload.load import load
@@ -186,6 +187,35 @@ def test_attention_in_triton_takes_longer_than_fa2_and_more_so_backward(backward
     )
     old, new = (seconds(alone("a100-80gb-sxm", replace(PLAN, backend=name)), long) for name in ("triton", "fa2"))
     assert old / new == pytest.approx(times, rel=0.02)
+
+
+def test_heads_that_8_does_not_divide_are_slow_in_software_of_2022():
+    """BLOOM's prototypes with heads of 108 take 1.38 times the step of those of 144, published (bloom-094, -095)."""
+    with (ROOT / "validation/training/training.csv").open() as source:
+        rows = {row["id"]: row for row in csv.DictReader(source)}
+    few, many = (score(rows[name]) for name in ("bloom-094", "bloom-095"))
+    assert many.predicted_s / few.predicted_s == pytest.approx(many.measured_s / few.measured_s, rel=0.08)
+
+    def attention_s(chip: str, software: str, dim: int) -> float:
+        work = AttentionWork(
+            batch=2, heads=32, kv_heads=32, queries=2048, keys=2048, head_dim=dim, causal=True, backward=False
+        )
+        plan = replace(PLAN, software=software, flash=False, precision=Format.FP16)
+        return seconds(alone(chip, plan), work)
+
+    def ratio(chip: str, software: str) -> float:
+        return attention_s(chip, software, 108) / attention_s(chip, software, 104)
+
+    assert ratio("a100-80gb-sxm", "megatron-2021") > 2.5
+    assert ratio("a100-80gb-sxm", "megatron-core") < 1.3  # cuBLAS has kernels for them since CUDA 11.7
+    assert ratio("mi250x", "megatron-2021") < 1.3  # no cuBLAS
+
+
+def test_heads_that_do_not_divide_a_row_are_as_wide_as_kernels_take():
+    with (ROOT / "validation/training/training.csv").open() as source:
+        row = next(row for row in csv.DictReader(source) if row["id"] == "bloom-031")
+    assert shape_of_row(row).head_dim == 224  # 64 heads, as its source says of all its tables up to 02-23
+    assert shape_of_row(row | {"heads": "96", "kv_heads": "96"}).head_dim == 152
 
 
 def test_attention_in_fp8_needs_low_precision():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from hardplace.cost.arrays.machine import machine
@@ -45,6 +46,10 @@ _UNFITTED = 1.8
 _LOW = {Format.FP8: Low.FP8, Format.FP4: Low.FP4}
 
 
+# Share of the fp32 peak that batched products of misaligned 16-bit operands reach before CUDA 11.7: on A100 12.2 of
+# 19.5 TFLOP/s, bf16, 384 products of 1024 x 1024 x 140, CUDA 11.6 (132.7 with 128; with 11.7 85.6):
+# pytorch/pytorch#83272.
+_ON_CORES = 0.63
 _ULTRA = 5.0  # fp4 over 16-bit peak above which it is Blackwell Ultra (dense 6; Blackwell 4)
 _HOPPER = 4096.0  # tensor FLOPs a clock of a multiprocessor from which cuDNN's and FA3's kernels run
 
@@ -91,7 +96,12 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
         kind=kind,
         peak_flops_per_s=model.datasheet.tensor_flops_per_s,
         plan_flops_per_s=peak / wide,
-        timer=GpuTimer(model=replace(model, residual=None), attention=_attention(model, plan)),
+        timer=GpuTimer(
+            model=replace(model, residual=None),
+            attention=_attention(model, plan),
+            fused_softmax=plan.habits.fused_softmax,
+            unaligned_flops_per_s=_unaligned_flops_per_s(chip, plan),
+        ),
         efficiencies=found,
         low=low,
         wide=wide,
@@ -141,6 +151,12 @@ def _attention(model: GpuModel, plan: Plan) -> str:
         return backend_named(plan.backend, model)
     usual = plan.habits.attention if flops_per_clock(model.datasheet) >= _HOPPER else "default"
     return stand_in(usual, model) or backend_named("default", model)
+
+
+def _unaligned_flops_per_s(chip: Device, plan: Plan) -> float:
+    """Return the rate of attention's products at most where 8 does not divide the head dimension."""
+    old = plan.habits.aligned_heads and chip.vendor == "NVIDIA"
+    return _ON_CORES * chip.vector_flops_per_s if old else math.inf
 
 
 def _lacking(chip: Device, plan: Plan) -> list[str]:

@@ -100,6 +100,49 @@ def test_unfused_attention_is_slower_than_flash_and_far_slower_when_long() -> No
     assert min(ratios) > 1.5
 
 
+def test_products_of_attention_by_head_dimension() -> None:
+    """64 products of the scores, and of the values, published of A100 (contiguous, CUDA 11.7 or later): no fit has seen
+    them. Of heads that 8 does not divide the scores' are said to be a fifth faster than they are."""
+    model, path = model_of(device("a100-40gb-sxm")), DATA / "heads_a100-40gb-sxm.csv"
+    devices = [(model.datasheet, model.gemm)]
+    dims, scores, values = np.array(parse(read_text(path), str(path)).rows, dtype=np.float64).T
+    whole = dims.astype(np.int64)
+    work = 2.0 * 64 * 2048 * 2048 * dims / 1e12
+    assert len(dims) == 22
+    for measured, shapes, most in (
+        (scores, gemms(2048, 2048, whole, batch=64, layout=Layout.NN), 0.25),
+        (values, gemms(2048, whole, 2048, batch=64, layout=Layout.NN), 0.08),
+    ):
+        errors = work / gemm_s(shapes, devices)[:, 0] / measured - 1.0
+        assert abs(errors[whole % 8 == 0].mean()) < 0.08
+        assert 0.0 < errors[whole % 8 != 0].mean() < most + 0.03
+
+
+def test_misaligned_products_before_cuda_11_7() -> None:
+    """A100, bf16: 384 products of 1024 x 1024 x 140 take 9.23 ms with CUDA 11.6, 1.32 with 11.7: pytorch#83272."""
+    model = shipped("a100-80gb-sxm")
+    new = gemm_s(gemms(1024, 140, 1024, batch=384, layout=Layout.NN), [(model.datasheet, model.gemm)])[0, 0]
+    assert new == pytest.approx(1.318e-3, rel=0.05)
+
+    def time_s(dim: int, rate: float = np.inf) -> float:
+        rows = attention_shapes(batch=384, sequence=1024, heads=1, head_dim=dim, causal=False)
+        return float(unfused_attention_s(rows, model, unaligned_flops_per_s=rate)[0])
+
+    rate = 0.63 * device("a100-80gb-sxm").vector_flops_per_s
+    assert time_s(140, rate) - time_s(140) == pytest.approx(2 * (9.232e-3 - 1.3e-3), rel=0.05)
+    assert time_s(144, rate) == time_s(144)
+
+
+def test_a_fused_softmax_saves_the_pass_of_scale_and_mask_up_to_2048_keys() -> None:
+    model = shipped("a100-80gb-sxm")
+    for backward in (False, True):
+        for sequence in (2048, 4096):
+            rows = attention_shapes(batch=2, sequence=sequence, heads=8, head_dim=128, backward=backward)
+            apart, fused = (float(unfused_attention_s(rows, model, fused_softmax=one)[0]) for one in (False, True))
+            saved = stream_s(np.array([4.0 * 16 * sequence**2]), model.datasheet, model.streams[Stream.ELEMENTWISE])
+            assert apart - fused == pytest.approx(float(saved[0]) if sequence == 2048 else 0.0)
+
+
 def test_backends_by_name() -> None:
     h100 = shipped("h100-sxm")
     assert backend_named("fa3", h100) == "fa3"

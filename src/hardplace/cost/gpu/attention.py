@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from hardplace.ndtypes import Floats, Ints
 
 _BLOCK = 128  # queries of a block, and keys of a trip of its loop
 _PAD = 32  # head dimensions that are not fitted are padded to a multiple of this
+_ALIGNED = 8  # elements of 16 bit that tensor cores load at once, 16 bytes
+_FUSED_KEYS = 2048  # keys that Megatron-LM's fused softmax of 2021 takes at most
 _BELOW = 0.75  # power of the head dimension by which the cost falls below the least that was fitted (FA3: 0.76)
 
 
@@ -117,10 +120,18 @@ def with_older(known: Mapping[str, AttentionParameters]) -> dict[str, AttentionP
     return {"triton": slower, **known}
 
 
-def unfused_attention_s(rows: AttentionRows, model: GpuModel) -> Floats:
+def unfused_attention_s(
+    rows: AttentionRows, model: GpuModel, *, fused_softmax: bool = False, unaligned_flops_per_s: float = math.inf
+) -> Floats:
     """Return seconds of attention as score GEMM, softmax and value GEMM; backward: two GEMMs for each, and the softmax.
 
     The scores go through memory: written by the GEMM, scaled and masked (one element-wise kernel), softmax, read again.
+
+    Args:
+        rows: The attention; its backend and measured time are not read.
+        model: Fitted model of the GPU.
+        fused_softmax: Of up to 2,048 keys the softmax's kernel scales and masks.
+        unaligned_flops_per_s: Rate of the GEMMs at most where 8 does not divide the head dimension.
     """
     batch, length, dim = rows.batch * rows.heads, rows.sequence, rows.head_dim
     sheet, devices = model.datasheet, [(model.datasheet, model.gemm)]
@@ -128,9 +139,13 @@ def unfused_attention_s(rows: AttentionRows, model: GpuModel) -> Floats:
     times = times * np.maximum(1, -(-length // side))
     score_s = times * gemm_s(gemms(side, side, dim, batch=some), devices)[:, 0]
     value_s = times * gemm_s(gemms(side, dim, side, batch=some, layout=Layout.NN), devices)[:, 0]
-    scores = 4.0 * batch * np.asarray(length, dtype=np.float64) ** 2  # bytes, read and written once
+    whole = batch * np.asarray(length, dtype=np.float64) ** 2  # scores
+    least_s = np.where(dim % _ALIGNED == 0, 0.0, 2.0 * whole * dim / unaligned_flops_per_s)
+    score_s, value_s = np.maximum(score_s, least_s), np.maximum(value_s, least_s)
+    scores = 4.0 * whole  # bytes, read and written once
     softmax_s = stream_s(scores, sheet, model.streams[Stream.SOFTMAX], row=length)
-    mask_s = stream_s(scores, sheet, model.streams[Stream.ELEMENTWISE])
+    apart = ~(fused_softmax & (length <= _FUSED_KEYS))
+    mask_s = np.where(apart, stream_s(scores, sheet, model.streams[Stream.ELEMENTWISE]), 0.0)
     forward_s = score_s + value_s + softmax_s + mask_s
     more_s = 2.0 * (score_s + value_s) + 1.5 * softmax_s + mask_s
     return np.asarray(np.where(rows.backward == 1, more_s, forward_s))

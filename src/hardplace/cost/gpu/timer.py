@@ -5,6 +5,7 @@ Products take the learned correction too where the GPU has one: ranking needs it
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,8 @@ class GpuTimer(Timer):
         sync_s: Seconds that ranks wait for each other at each collective.
         launch_s: Seconds of the host for each kernel.
         attention: "unfused" or a backend's name.
+        fused_softmax: Unfused, of up to 2,048 keys the softmax's kernel scales and masks.
+        unaligned_flops_per_s: Unfused, rate of its products at most where 8 does not divide the head dimension.
         cluster: Network of the tensor-parallel group; None: one GPU alone.
         ring: The tensor-parallel group; None: one GPU alone.
     """
@@ -48,6 +51,8 @@ class GpuTimer(Timer):
     sync_s: float = 0.0
     launch_s: float = 0.0
     attention: str = "default"
+    fused_softmax: bool = False
+    unaligned_flops_per_s: float = math.inf
     cluster: Cluster | None = None
     ring: Ring | None = None
 
@@ -80,7 +85,12 @@ class GpuTimer(Timer):
             **{name: np.full(len(heads), value, dtype=np.int64) for name, value in whole.items()},
         )
         if self.attention == "unfused":
-            seconds = unfused_attention_s(rows, self.model)
+            seconds = unfused_attention_s(
+                rows,
+                self.model,
+                fused_softmax=self.fused_softmax,
+                unaligned_flops_per_s=self.unaligned_flops_per_s,
+            )
         else:
             fitted = self.model.attention[backend_named(self.attention, self.model)]
             seconds = attention_s(rows, self.model.datasheet, fitted)

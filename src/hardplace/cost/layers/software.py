@@ -61,6 +61,10 @@ class Software:
             and gathered (DTensor's sequence parallelism), where Transformer Engine and Megatron-LM keep 8 bits and the
             rank's own part.
         dropout: Dropout after attention and MLP.
+        fused_softmax: Attention that is not one kernel scales, masks and takes the softmax of up to 2,048 keys in one
+            (Megatron-LM's fused_kernels since 2021).
+        aligned_heads: Its cuBLAS, before CUDA 11.7 of May 2022, runs attention's batched products on ordinary cores
+            where 8 does not divide the head dimension.
         fragmentation: Share of memory that the allocator loses.
         reserve_bytes: Bytes of the driver and of communication libraries.
         one_copy: With ZeRO-3 the weights that are kept are the fp32 master copy; 16-bit ones live only while gathered.
@@ -110,6 +114,8 @@ class Software:
     returns_cache: bool = False
     autograd: bool = False
     dropout: bool = False
+    fused_softmax: bool = False
+    aligned_heads: bool = False
     fragmentation: float = 0.04
     reserve_bytes: float = 2e9
     one_copy: bool = False
@@ -162,11 +168,19 @@ SOFTWARE: dict[str, Software] = {
             ("moe",),
         ),
     ),
-    "megatron-2021": Software(title="Megatron-LM of 2021 and 2022, and with DeepSpeed", dropout=True, scatters=True),
-    "megatron-2020": Software(title="Megatron-LM of 2019 to January 2021", dropout=True),
+    "megatron-2021": Software(
+        title="Megatron-LM of 2021 and 2022, and with DeepSpeed",
+        dropout=True,
+        fused_softmax=True,
+        aligned_heads=True,
+        scatters=True,
+    ),
+    "megatron-2020": Software(title="Megatron-LM of 2019 to January 2021", dropout=True, aligned_heads=True),
     "megatron-deepspeed": Software(
         title="Megatron-DeepSpeed of BigScience, 2022",
         dropout=True,
+        fused_softmax=True,
+        aligned_heads=True,
         scatters=True,
         copies_gradients=True,
         fragmentation=0.2,
