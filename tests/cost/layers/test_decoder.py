@@ -343,3 +343,32 @@ def test_experts_with_a_capacity_have_rows_that_no_token_fills_and_are_reached_b
     assert flops(one) == flops(one, useful=True) == pytest.approx(flops(other, useful=True))
     assert flops(other) - flops(one) == pytest.approx(0.25 * experts + masks)
     assert one.expert_parameters == other.expert_parameters
+
+
+def test_what_receives_the_most_that_a_rank_could_get_has_as_many_rows():
+    """16 ranks, 4 of 64 experts each, 6 chosen: 16 x 4 rows a token instead of 6; what comes back is as it was sent."""
+    moe = Experts(count=64, chosen=6, ffn=1024)
+    shape = DecoderShape(
+        layers=1, hidden=2048, heads=16, kv_heads=16, head_dim=128, ffn=0, vocab=32000, sequence=1024, gated=True,
+        experts=moe,
+    )  # fmt: skip
+    degrees = Degrees(expert=16)
+    even, worst = (
+        [block(shape, replace(degrees, worst_rows=one, modules=modules), kind) for modules, kind in KINDS]
+        for one in (False, True)
+    )
+    rows = 2.0 * 1024 * (2048 + 3 * 1024)  # the input of the first products, gate, up and their product
+    more = worst[0].saved_bytes - even[0].saved_bytes
+    assert more == pytest.approx((16 * 4 - 6) * rows)
+    assert worst[1].saved_bytes == even[1].saved_bytes  # recomputed: in the working set alone
+    assert worst[1].working_bytes - even[1].working_bytes == pytest.approx(more)
+    assert worst[2].saved_bytes == pytest.approx(even[2].saved_bytes)  # so is the mixture as a module
+    assert worst[0].forward == even[0].forward
+    for other in (replace(degrees, expert=1), replace(degrees, expert=1, worst_rows=True)):
+        assert block(shape, other, Recompute.NONE).saved_bytes == even[0].saved_bytes
+    dropping = replace(shape, experts=replace(moe, capacity=1.0))
+    kept = {block(dropping, replace(degrees, worst_rows=one), Recompute.NONE).saved_bytes for one in (False, True)}
+    assert len(kept) == 1
+
+
+KINDS = (((), Recompute.NONE), ((), Recompute.FULL), (("moe",), Recompute.SELECTIVE))

@@ -102,17 +102,26 @@ class Builder:
 
     def expert_linear(self, copies: int, outputs: int, inputs: int, held: int, useful: float = 1.0) -> None:
         """Add a linear layer of each of the rank's `held` experts for so many copies of tokens, of which a share is
-        useful; its inputs are kept."""
+        useful; its inputs are kept, in `spare` times their rows."""
         rows, size = max(1, copies // held), self.degrees.activation_bytes
         ragged = self.shape.experts is not None and not self.shape.experts.capacity
         one, input_gradient, weight_gradient = (
             replace(product, cast=not self.degrees.fused_experts, useful=useful)
             for product in _linear(rows, outputs, inputs, self.degrees, experts=held, ragged=ragged)
         )
-        self.add([one], [input_gradient, weight_gradient], self.kept_share * 1.0 * size * copies * inputs)
+        self.add([one], [input_gradient, weight_gradient], self.spare * self.kept_share * size * copies * inputs)
         self.expert_parameters += held * outputs * inputs
         self.tensors += held
         self._hold(2.0 * held * outputs * inputs + size * float(copies) * (outputs + inputs))
+
+    @property
+    def spare(self) -> float:
+        """Rows of the buffers that a mixture's exchange receives into over those of even routing: 1 where sizes go by
+        what is sent, or none is; else the most that a rank could get, each of its experts' choices by every token."""
+        degrees, moe = self.degrees, self.shape.experts
+        if moe is None or not degrees.worst_rows or degrees.expert == 1 or moe.capacity:
+            return 1.0
+        return degrees.expert * min(moe.count // degrees.expert, moe.chosen) / moe.chosen
 
     def _hold(self, size_bytes: float) -> None:
         """Take note of bytes that a backward pass holds for a moment."""

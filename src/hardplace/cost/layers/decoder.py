@@ -146,7 +146,7 @@ def _mixture(b: Builder) -> None:
         b.add([to_all], [to_all])
     matrices, act = 2 if shape.gated else 1, 1.0 * size * copies * moe.ffn
     b.expert_linear(copies, matrices * moe.ffn, width, held, useful)
-    b.activation(act, (matrices + b.unfused) * act, fused=degrees.fused_experts)
+    b.activation(act, b.spare * (matrices + b.unfused) * act, fused=degrees.fused_experts)
     b.expert_linear(copies, width, moe.ffn, held, useful)
     if degrees.expert > 1:
         b.add([to_all], [to_all])

@@ -49,11 +49,11 @@ def modules_again(b: Builder, number: int, forward: tuple[Work, ...], out: float
     if mixture and moe is not None:
         copies = int(b.tokens // degrees.tensor * moe.rows)
         act = 1.0 * size * copies * moe.ffn
-        dropped["moe_act"] = b.kept_share * act
+        dropped["moe_act"] = b.spare * b.kept_share * act
         works["moe_act"] = [StreamWork(kind=Stream.ELEMENTWISE, bytes=b.activation_moves[0] * act)]
         router = next(place for place, one in enumerate(forward) if isinstance(one, GemmWork) and one.n == moe.count)
         whole = 1.0 * size * copies * shape.hidden
-        dropped["moe"] = (1.0 + b.kept_share) * whole + (matrices + b.unfused + b.kept_share) * act
+        dropped["moe"] = whole + b.spare * (b.kept_share * whole + (matrices + b.unfused + b.kept_share) * act)
         works["moe"] = list(forward[router:])
         dropped["moe_up"] = dropped["moe"] - whole
         last = next(one for one in reversed(works["moe"]) if isinstance(one, GemmWork) and one.grouped)

@@ -93,6 +93,8 @@ class Software:
             with copies and sums between (Transformer Engine, torch); else attention reads them as they come (XLA).
         sorts_copies: A mixture repeats its tokens and sorts the copies, each a pass over them (MaxText's permute and
             unpermute); else a kernel reads tokens and writes copies where they belong.
+        worst_rows: An all-to-all of a mixture that drops nothing receives into buffers of the most rows that a rank
+            could get, and what its experts give has as many (MaxText's ragged_all_to_all, whose shapes are fixed).
         group_rows: Rows of a tile of the kernel of all experts' products, forward and of input gradients, and of weight
             gradients; 0: experts are products of their own.
         policies: Modules that are usually computed again (`plans.plan.MODULES`), the least first, where a run says
@@ -131,6 +133,7 @@ class Software:
     repeats_keys: bool = False
     blocks_of_keys: bool = True
     sorts_copies: bool = False
+    worst_rows: bool = False
     group_rows: tuple[int, int] = (0, 0)
     policies: tuple[tuple[str, ...], ...] = ()
 
@@ -258,6 +261,7 @@ SOFTWARE: dict[str, Software] = {
         gradient_layers=0.25,
         stops_early=True,
         loops=True,
+        worst_rows=True,
         policies=_XLA_POLICIES,
     ),
     ON_ARRAYS: Software(
@@ -273,6 +277,7 @@ SOFTWARE: dict[str, Software] = {
         stops_early=True,
         loops=True,
         sorts_copies=True,
+        worst_rows=True,
         group_rows=(256, 512),  # the medians of tokamax's tuned tables
         policies=_XLA_POLICIES,
     ),
