@@ -19,8 +19,8 @@ def rows() -> dict[str, dict[str, str]]:
 
 
 def test_every_row_has_a_prediction_and_what_ran_fits():
-    """DeepSeek-V3 on 64 MI355X ran with both exchanges, up to 7 and 9 sequences a device. The all-to-all with 9 and DeepEP
-    with 16 ran out of memory (with 8 it did too, 274 of 288 GiB here)."""
+    """DeepSeek-V3 on 64 MI355X ran with both exchanges, up to 7 and 9 sequences a device. The all-to-all with 9 ran out
+    of memory and DeepEP with 16 (with 8 the former did too, 274 of 288 GiB here)."""
     found = scored_runs(DATA)
     assert len(found) == 45
     assert [one.id for one in found if one.not_modelled] == []
