@@ -57,6 +57,23 @@ def test_an_offset_of_all_steps_is_learned(rows):
     assert width == pytest.approx(found.half)
 
 
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.6])
+def test_seconds_of_its_runs_are_those_of_their_plans_with_the_anchor(rows, factor):
+    found, _ = anchored(slower(rows, factor))
+    for own, said in zip(own_runs(rows, "runs.csv"), found.measured, strict=True):
+        assert said.predicted_s == estimate_plan(own.chain(own.plan), own.plan, own.fleet(own.plan)).step_s
+        plan = replace(own.plan, anchor=found)
+        assert said.anchored_s == estimate_plan(own.chain(plan), plan, own.fleet(plan)).step_s
+
+
+def test_without_one_kernel_of_attention_its_seconds_go_by_the_figure_of_products(rows):
+    run = measured_runs(own_runs([{**rows[0], "flash_attention": "0"}], "runs.csv"))[0]
+    assert not run.plan.flash
+    slopes = dict(zip(FIGURES, slopes_at(run)[1].tolist(), strict=True))
+    assert slopes["attention"] == 0.0
+    assert slopes["products"] > 0.5
+
+
 @pytest.mark.parametrize("errors", [(0.1, 0.1), (0.6, 0.6), (0.05, 0.9)])
 def test_the_posterior_is_most_probable(errors):
     """Two runs of one slope, so one unknown: the mode of a normal prior with Student's t noise, by a fine grid."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from hardplace.ndtypes import Floats
 from hardplace.plans.anchors import VERSION, Anchor, AnchorRun, Factor
 from hardplace.plans.chain import LayerChain
 from hardplace.plans.efficiencies import FIGURES, values_of, with_values
+from hardplace.plans.efficiencies import anchored as with_anchor
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet
 from hardplace.plans.intervals import spreads
@@ -111,7 +112,7 @@ def slopes_at(run: Measured) -> tuple[float, Floats]:
     values = values_of(shipped)
 
     def seconds(changed: dict[str, float]) -> float:
-        pricer.efficiencies = with_values(shipped, changed, flash=True) if changed is not values else shipped
+        pricer.efficiencies = with_values(shipped, changed, flash=run.plan.flash) if changed is not values else shipped
         return estimate_plan(run.chain, run.plan, run.fleet, known).step_s
 
     try:
@@ -122,6 +123,17 @@ def slopes_at(run: Measured) -> tuple[float, Floats]:
     finally:
         pricer.efficiencies = shipped
     return middle, np.array(slopes)
+
+
+def _anchored_s(run: Measured, anchor: Anchor) -> float:
+    """Return the seconds of a run by its plan with the anchor, as `estimate --calibrated` says them."""
+    pricer = run.fleet.sites[0].pricer
+    shipped = pricer.efficiencies
+    try:
+        pricer.efficiencies = with_anchor(shipped, anchor, flash=run.plan.flash)
+        return estimate_plan(run.chain, run.plan, run.fleet).step_s
+    finally:
+        pricer.efficiencies = shipped
 
 
 def most_telling(found: Posterior, others: Sequence[Measured]) -> str:
@@ -172,7 +184,7 @@ def anchored(runs: Sequence[Measured], others: Sequence[Measured] = ()) -> tuple
         errors.append(error)
         halves.append(half)
         classes.append(estimate.interval.kind)
-        told.append((run.name, run.seconds, predicted_s))
+        told.append(predicted_s)
     found = posterior(slopes, errors, max(halves))
     factors = found.mean[0] + found.mean[1:]
     left = float(np.mean([found.half(one) for one in slopes]))
@@ -191,17 +203,12 @@ def anchored(runs: Sequence[Measured], others: Sequence[Measured] = ()) -> tuple
         next_run=most_telling(found, others),
         memory=float(f"{memory:.4g}"),
         memory_half=float(f"{memory_half:.3g}"),
-        measured=tuple(
-            AnchorRun(
-                name=name,
-                measured_s=seconds,
-                predicted_s=float(f"{predicted_s:.5g}"),
-                anchored_s=float(f"{predicted_s * math.exp(found.log_factor(slope)):.5g}"),
-            )
-            for (name, seconds, predicted_s), slope in zip(told, slopes, strict=True)
-        ),
     )
-    return made, tuple(odd)
+    measured = (
+        AnchorRun(name=run.name, measured_s=run.seconds, predicted_s=predicted_s, anchored_s=_anchored_s(run, made))
+        for run, predicted_s in zip(runs, told, strict=True)
+    )
+    return replace(made, measured=tuple(measured)), tuple(odd)
 
 
 def _memory(runs: Sequence[Measured]) -> tuple[float, float]:
