@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hardplace.cost.arrays.machine import machine
 from hardplace.cost.arrays.timer import ArrayTimer
+from hardplace.cost.gpu.amd import AITER, with_amd
 from hardplace.cost.gpu.attention import backend_named, stand_in, with_older
 from hardplace.cost.gpu.cudnn import with_cudnn
 from hardplace.cost.gpu.datasheet import flops_per_clock
@@ -74,7 +75,7 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
     peak = half if low is None else chip.peak_flops_per_s(low.value)
     if plan.precision is Format.FP32:
         wide = half / (chip.peak_flops_per_s("tf32") if "tf32" in chip.dtypes else chip.vector_flops_per_s)
-    model, ratios = model_of(chip), _ratios(chip)
+    model, ratios = with_amd(model_of(chip)), _ratios(chip)
     kernels = with_cudnn(with_older(model.attention), model.datasheet, ultra=ratios.get("fp4", 0.0) > _ULTRA)
     model = replace(model, attention=kernels)
     kind = generation(model.datasheet)
@@ -143,13 +144,14 @@ def check_anchor(anchor: Anchor, device_name: str, software: str) -> None:
 
 
 def _attention(model: GpuModel, plan: Plan) -> str:
-    """Return whose attention kernels a plan runs: its own, else cuDNN's or FA3's from Hopper on where the software
-    has them, else PyTorch's default (FA2)."""
+    """Return whose attention kernels a plan runs: its own, else cuDNN's or FA3's from Hopper on, or AITER's, where the
+    software has them, else PyTorch's default (FA2)."""
     if not plan.flash:
         return "unfused"
     if plan.backend:
         return backend_named(plan.backend, model)
-    usual = plan.habits.attention if flops_per_clock(model.datasheet) >= _HOPPER else "default"
+    makers = AITER in model.attention or flops_per_clock(model.datasheet) >= _HOPPER
+    usual = plan.habits.attention if makers else "default"
     return stand_in(usual, model) or backend_named("default", model)
 
 

@@ -72,14 +72,14 @@ def attention_s(rows: AttentionRows, sheet: Datasheet, fitted: AttentionParamete
     moved = 2.0 * batch * sequence * dim * (2 * heads + 2 * kv_heads)
     memory_s = moved / (sheet.memory_bandwidth_bytes_per_s * fitted.dram_efficiency)
     l2_s = tiles * met * 4.0 * blocks * _BLOCK * dim / (fitted.l2_bytes_per_cycle * clock_hz * count)
-    kernel_s = _norm(work_s, memory_s, l2_s) * np.where(rows.backward == 1, fitted.backward, 1.0)
+    kernel_s = _norm(work_s, memory_s, l2_s) * np.where(rows.backward == 1, _backward(rows.head_dim, fitted), 1.0)
     held = 4.0 * batch * sequence * kv_heads * dim / sheet.memory_bandwidth_bytes_per_s
     return np.asarray(kernel_s + fitted.launch_s + np.where(rows.cached == 1, fitted.cache_bytes * held, 0.0))
 
 
-# What stands in for a backend without figures, in this order. PyTorch's default, flash, is FA2; NVIDIA's own fused
-# kernels (trtllm) are the nearest measured to cuDNN's.
-_STAND_INS = {"default": ("sdpa", "fa2"), "cudnn": ("cudnn", "trtllm"), "sdpa": ("sdpa", "fa2")}
+# What stands in for a backend without figures, in this order. PyTorch's default, flash, is FA2; the vendor's own
+# kernels are cuDNN's, AITER's on AMD's GPUs, else NVIDIA's for serving (trtllm).
+_STAND_INS = {"default": ("sdpa", "fa2"), "cudnn": ("cudnn", "aiter", "trtllm"), "sdpa": ("sdpa", "fa2")}
 
 
 def backend_named(name: str, model: GpuModel) -> str:
@@ -149,6 +149,13 @@ def unfused_attention_s(
     forward_s = score_s + value_s + softmax_s + mask_s
     more_s = 2.0 * (score_s + value_s) + 1.5 * softmax_s + mask_s
     return np.asarray(np.where(rows.backward == 1, more_s, forward_s))
+
+
+def _backward(head_dim: Ints, fitted: AttentionParameters) -> Floats:
+    """Return the backward pass's seconds over the forward's, of each head dimension: that of the fitted width at or
+    above it, or of the largest, where they differ."""
+    at = np.searchsorted(fitted.head_dims, head_dim).clip(max=len(fitted.head_dims) - 1)
+    return np.asarray(np.array(fitted.backward_of or (fitted.backward,) * len(fitted.head_dims))[at])
 
 
 def head_dim_cost(head_dim: Ints, fitted: AttentionParameters) -> Floats:

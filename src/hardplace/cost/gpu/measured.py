@@ -15,7 +15,7 @@ from hardplace.ndtypes import Bools, Floats, Ints
 from hardplace.workload.decoder import LARGEST
 
 UNITS_S = {"us": 1e-6, "time_us": 1e-6, "latency_us": 1e-6, "ms": 1e-3, "seconds": 1.0, "s": 1.0}
-BACKENDS = ("fa2", "fa3", "fa4", "cudnn", "trtllm", "flashinfer", "triton", "sdpa")
+BACKENDS = ("fa2", "fa3", "fa4", "cudnn", "aiter", "trtllm", "flashinfer", "triton", "sdpa")
 _HELD_OUT = 4  # one in so many
 _FORMATS = ("", "bf16", "bfloat16", "fp16", "float16", "half")  # of two bytes, on tensor cores
 _SIZES = ("m", "n", "k")

@@ -17,7 +17,8 @@ from hardplace.hardware.device import Device, Multiprocessors
 from hardplace.units import percent
 
 _DATA = Path(__file__).parent / "data"
-_OTHER_VENDOR, _FEW_ROWS = 4.0, 0.5  # doublings that another vendor, or a fit of three figures, counts for
+# Doublings that another vendor counts for, and a fit of three figures: what it does not fit is of its own relative.
+_OTHER_VENDOR, _FEW_ROWS = 4.0, 2.0
 
 
 def fitted_names() -> tuple[str, ...]:
@@ -93,7 +94,7 @@ def design_of(chip: Device) -> tuple[object, ...]:
 def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
     """Return the nearest of these fitted GPUs: doublings of rate a clock and multiprocessor, of FLOPs a byte, of size.
 
-    Another vendor counts as four doublings, few rows measured as half a one.
+    Another vendor counts as four doublings, few rows measured as two.
     """
 
     def apart(name: str) -> float:

@@ -112,6 +112,7 @@ class AttentionParameters:
         cache_bytes: Bytes moved for each byte of keys and values by a benchmark that also writes them to its cache;
             training does not.
         backward: Time of the backward pass over the forward pass's, without launches.
+        backward_of: The same for each of `head_dims`; (): all have `backward`.
     """
 
     head_dims: tuple[int, ...]
@@ -126,6 +127,7 @@ class AttentionParameters:
     launch_s: float
     cache_bytes: float
     backward: float
+    backward_of: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

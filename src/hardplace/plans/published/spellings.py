@@ -69,6 +69,7 @@ _BACKENDS = {
     **dict.fromkeys(("fa3", "flashattention3", "flashattn3", "flash3"), "fa3"),
     **dict.fromkeys(("default", "sdpa", "torch", "pytorch", "torchsdpa"), "default"),
     "triton": "triton",
+    **dict.fromkeys(("aiter", "ck", "composablekernel"), "aiter"),
     "cudnnfp8": "cudnn-fp8",
 }
 _UNFUSED = ("math", "unfused", "eager", "none", "local")

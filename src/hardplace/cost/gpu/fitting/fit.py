@@ -278,7 +278,7 @@ def attention_figures(sheet: Datasheet, seen: AttentionRows) -> AttentionParamet
     def figures(values: dict[str, float]) -> AttentionParameters:
         efficiency = tuple(_digits(values[f"head_dim {dim}"]) for dim in dims)
         rest = {name: _digits(value) for name, value in values.items() if not name.startswith("head_dim ")}
-        return AttentionParameters(head_dims=dims, efficiency=efficiency, backward=BACKWARD, **rest)
+        return AttentionParameters(head_dims=dims, efficiency=efficiency, backward=BACKWARD, backward_of=(), **rest)
 
     start = {f"head_dim {dim}": _EFFICIENCY_START for dim in dims} | _ATTENTION_START
     ranges = {f"head_dim {dim}": _EFFICIENCY for dim in dims} | ATTENTION_RANGES
