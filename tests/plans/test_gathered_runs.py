@@ -154,12 +154,17 @@ def test_memory_is_counted_as_the_note_says(frameworks):
     assert as_counted(frameworks["paddlenlp-001"], stage) == stage.allocated_bytes
     assert as_counted(row | {"note": ""}, stage) == stage.total_bytes
     assert stage.allocated_bytes < stage.reserved_bytes < stage.total_bytes
-    shown = row | {"note": "memory of nvidia-smi"}
+    shown = row | {"note": "memory of nvidia-smi"}  # software Megatron-LM of 2024
     assert as_counted(shown, stage) == 1.2 * stage.allocated_bytes + 6e9
     assert as_counted(frameworks["flagperf-001"], stage) == as_counted(shown, stage)
     large = replace(stage, states_bytes=70e9)
     assert as_counted(shown, large) == 80 * 2**30  # no more than the device has
-    for one, room in ((shown | {"device": "V100-16GB"}, stage), (shown, replace(stage, reserve_bytes=6e9))):
+    plain = shown | {"software": "PyTorch, torch.compile", "source": "a list"}
+    for one, room in (
+        (plain, stage),
+        (shown | {"device": "V100-16GB"}, stage),
+        (shown, replace(stage, reserve_bytes=6e9)),
+    ):
         assert as_counted(one, room) == room.total_bytes
 
 
