@@ -9,7 +9,7 @@ from hardplace.api.measurements import scored_runs
 from hardplace.cost.layers.decoder import block
 from hardplace.cost.layers.software import MINIMAL, MINIMAL_WITH_CONTEXT, SAVE_ATTENTION
 from hardplace.hardware.catalogue import device
-from hardplace.plans.chain import of_workload
+from hardplace.plans.chain import of_shape, of_workload
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import fleet_of, node_of
 from hardplace.plans.intervals import is_usual_device, memory_kind_of, spreads
@@ -158,6 +158,21 @@ def test_the_loss_of_plain_pytorch_is_counted():
         plan = Plan(global_batch=8, data=8, zero=3, software=software, fused_loss=False)
         assert estimated(plan).memory[0].logits_bytes == 4096 * 32000 * each
     assert estimated(replace(plan, fused_loss=True)).memory[0].logits_bytes == 4096 * 32000 * 2
+
+
+def test_the_loss_of_16_bit_weights_without_autocast_is_in_16_bit_unless_the_model_casts_its_logits():
+    cases = (
+        (GPT, {"optimizer": OptimizerKind.ADAMW_BF16, "gradient": "bf16"}, (8, 6)),
+        (GPT, {"precision": Format.FP16}, (8, 6)),
+        (GPT, {}, (14, 12)),
+        (GPT, {"precision": Format.FP32, "optimizer": OptimizerKind.ADAMW_BF16}, (14, 12)),
+        (replace(GPT, gated=True), {"precision": Format.FP16}, (14, 12)),
+        (GPT, {"precision": Format.FP16, "software": "megatron-2021"}, (6, 0)),
+    )
+    for shape, other, each in cases:
+        plan = Plan(**{"global_batch": 8, "data": 8, "software": "fsdp-eager"} | other)
+        head = of_shape(shape, plan).after[-1]
+        assert (head.logits_bytes, head.passing_bytes) == tuple(2048 * 32000 * one for one in each)
 
 
 ATORCH = Plan(

@@ -12,7 +12,7 @@ from hardplace.cost.layers.software import Dispatcher, routing_launches
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.dividing import check_head_exchange, rank_layers, without_sequence
-from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Format, Plan
+from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Format, OptimizerKind, Plan
 from hardplace.plans.stage_sizes import stage_layers
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.kept import SharedKept, shared_kept
@@ -97,6 +97,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
     if shape.experts and plan.tensor > 1 and not plan.sequence:
         raise without_sequence(plan)
     check_head_exchange(plan, shape)
+    loss_bytes, loss_passes = _loss_bytes(shape, plan)
     degrees = Degrees(
         tensor=plan.tensor,
         sequence=plan.sequence,
@@ -112,8 +113,8 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         low=plan.precision in (Format.FP8, Format.FP4),
         dropout=plan.habits.dropout,
         fused_loss=plan.loss_in_one,
-        loss_bytes=plan.habits.loss_bytes,
-        loss_passes=plan.habits.loss_passes,
+        loss_bytes=loss_bytes,
+        loss_passes=loss_passes,
         eager=plan.habits.eager,
         returns_cache=plan.habits.returns_cache,
         autograd=plan.habits.autograd,
@@ -142,6 +143,15 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         plain=offloaded(_blocks(shape, degrees, Recompute.NONE), plan) if plan.recompute_layers else (),
         mixture=shape.experts is not None,
     )
+
+
+def _loss_bytes(shape: DecoderShape, plan: Plan) -> tuple[int, int]:
+    """Return the bytes of an element of the logits that the loss holds at its peak, and of those what is freed before
+    the backward pass of the last layer; in 16 bit logits, their log-softmax and two gradients."""
+    all_short = plan.precision is Format.FP16 or plan.optimizer is OptimizerKind.ADAMW_BF16
+    if plan.habits.loss_as_given and all_short and plan.precision is not Format.FP32 and not shape.gated:
+        return 8, 6
+    return plan.habits.loss_bytes, plan.habits.loss_passes
 
 
 def offloaded(layers: Sequence[LayerWork], plan: Plan) -> tuple[LayerWork, ...]:

@@ -51,6 +51,8 @@ class Software:
             Megatron's, in place, 6 (16-bit logits, and in fp32); torch's cross_entropy 14 (16-bit logits, and in fp32
             their log-softmax and two gradients), 12 where the 16-bit ones are freed before the backward pass.
         loss_passes: Of those, the bytes that are freed before the backward pass of the last layer.
+        loss_as_given: The loss is torch's cross_entropy of the logits as the model gives them, in 16 bit where weights
+            are and no autocast casts it (fp16, all in 16 bit), unless the model does (Llama's).
         eager: Layers are plain modules (Hugging Face's), a kernel an operator (`cost.layers.eager`), where they have
             RMS norms and gated MLPs: a norm keeps an fp32 copy of its input and what it gives before its weight, a
             gated MLP or expert the activation beside its product with the other branch.
@@ -112,6 +114,7 @@ class Software:
     fused_loss: bool = False
     loss_bytes: int = 6
     loss_passes: int = 0
+    loss_as_given: bool = False
     eager: bool = False
     returns_cache: bool = False
     autograd: bool = False
@@ -194,6 +197,7 @@ SOFTWARE: dict[str, Software] = {
         attention="default",
         loss_bytes=14,
         loss_passes=12,
+        loss_as_given=True,
         eager=True,
         one_copy=True,
         replicates=True,
