@@ -51,6 +51,7 @@ class Software:
             Megatron's, in place, 6 (16-bit logits, and in fp32); torch's cross_entropy 14 (16-bit logits, and in fp32
             their log-softmax and two gradients), 12 where the 16-bit ones are freed before the backward pass.
         loss_passes: Of those, the bytes that are freed before the backward pass of the last layer.
+        split_loss_bytes: The same as loss_bytes where tensor ranks divide the logits by vocabulary; 0: the same.
         loss_as_given: The loss is torch's cross_entropy of the logits as the model gives them, in 16 bit where weights
             are and no autocast casts it (fp16, all in 16 bit), unless the model does (Llama's).
         eager: Layers are plain modules (Hugging Face's), a kernel an operator (`cost.layers.eager`), where they have
@@ -114,6 +115,7 @@ class Software:
     fused_loss: bool = False
     loss_bytes: int = 6
     loss_passes: int = 0
+    split_loss_bytes: int = 0
     loss_as_given: bool = False
     eager: bool = False
     returns_cache: bool = False
@@ -238,6 +240,7 @@ SOFTWARE: dict[str, Software] = {
         title="torchtitan (FSDP2 by parameter, torch.compile of layers and loss)",
         fused_loss=True,
         loss_bytes=12,
+        split_loss_bytes=14,
         autograd=True,
         fragmentation=0.01,
         one_copy=True,
@@ -246,6 +249,7 @@ SOFTWARE: dict[str, Software] = {
     TORCHTITAN_EAGER: Software(
         title="torchtitan without torch.compile",
         loss_bytes=12,
+        split_loss_bytes=14,
         eager=True,
         autograd=True,
         fragmentation=0.01,
