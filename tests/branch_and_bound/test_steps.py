@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -77,6 +78,11 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     assert len(killed) == 2
 
 
+def _kill(process: int) -> None:
+    with suppress(ProcessLookupError):  # on a loaded machine the pool may have ended it before
+        os.kill(process, signal.SIGKILL)
+
+
 def test_no_process_outlives_a_pool_that_loses_another_while_it_starts() -> None:
     """It would wait for work for ever, and the end of the search for it."""
     others = set(multiprocessing.active_children())
@@ -85,8 +91,10 @@ def test_no_process_outlives_a_pool_that_loses_another_while_it_starts() -> None
         pool.submit(RefinementRequest(None, (), None))
         assert pool._pool is not None
         (first,) = pool._pool._processes
-        threading.Timer(0.01, os.kill, (first, signal.SIGKILL)).start()
+        killer = threading.Timer(0.01, _kill, (first,))
+        killer.start()
         pool.submit(RefinementRequest(None, (), None))
+    killer.join()
     deadline = time.monotonic() + 10.0
     while (left := set(multiprocessing.active_children()) - others) and time.monotonic() < deadline:
         time.sleep(0.05)
