@@ -74,6 +74,7 @@ def test_images_are_no_tokens(model, unit):
     found = estimate_plan(of_workload(load(model), plan), plan, Fleet(sites=(site_of(plan),)))
     assert speed(found).split()[1] == f"{unit},"
     assert f" {unit} (" in surety(found)
+    assert " GiB, without what its allocator caches (" in surety(found)
 
 
 @pytest.mark.parametrize("zero", [0, 1, 2])

@@ -116,7 +116,7 @@ def evidence(found: PlanEstimate) -> str:
 
 
 def surety(found: PlanEstimate) -> str:
-    """Return the 80 % intervals of step, tokens a second and memory, and whose errors they are from."""
+    """Return the 80 % intervals of step, tokens a second and needed memory, and whose errors they are from."""
     one, tokens = found.interval, found.tokens_per_s * found.step_s
     low, high = one.tokens_per_s(tokens)
     anchor, own = found.plan.anchor, one.kind
@@ -127,7 +127,8 @@ def surety(found: PlanEstimate) -> str:
         own = steps if not anchor.kinds or one.kind in anchor.kinds else own
         errors = steps if anchor.memory_half and one.memory == anchor.memory_half else errors
     held = max(room.total_bytes for room in found.memory) / GIB
-    memory = f"fullest device {held / factor:.1f} to {held * factor:.1f} GiB ({errors})"
+    needed = f"{held / factor:.1f} to {held * factor:.1f} GiB, without what its allocator caches"
+    memory = f"fullest device needs {needed} ({errors})"
     rates = f"{low:,.0f} to {high:,.0f} {found.counts}/s"
     return f"80 %: step {one.low_s:.4g} to {one.high_s:.4g} s, {rates} ({own}), {memory}"
 
