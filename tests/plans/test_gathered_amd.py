@@ -66,3 +66,8 @@ def test_the_memory_of_pytorchs_own_loop_is_what_was_published():
     for number in range(4, 9):
         run = found[f"amd-mi350-{number:03}"]
         assert run.memory_gib / run.published_gib == pytest.approx(1.0, abs=0.03), run.id
+
+
+def test_primus_fuses_its_loss_in_megatron_and_not_in_maxtext(rows):
+    assert run_of(rows["amd-primus-003"]).plan.loss_in_one
+    assert not run_of(rows["amd-maxtext-001"]).plan.loss_in_one

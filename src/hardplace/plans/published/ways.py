@@ -140,8 +140,9 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     if "SimuMax" in row["source"]:
         # nothing overlaps (docs/b200/b200_real_repro_guide.md, 3.3); no --overlap-grad-reduce in run_pretrain_llama3.sh
         found["overlap"] = False
-    if "Megatron-Bridge" in row["source"]:
-        found["fused_loss"] = True  # cross_entropy_fusion_impl te
+    primus = found["software"] == "megatron-core" and "Primus" in f"{row['source']} {row.get('software', '')}"
+    if primus or "Megatron-Bridge" in row["source"]:
+        found["fused_loss"] = True  # cross_entropy_fusion_impl te (Primus: examples/megatron/configs)
     if "Megatron-Bridge" in row["source"] and released(row):
         found |= recipe_fields(row)
     if row["precision"].startswith("nvfp4") and software == "megatron-core":
