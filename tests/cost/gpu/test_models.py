@@ -133,14 +133,24 @@ def test_misaligned_products_before_cuda_11_7() -> None:
     assert time_s(144, rate) == time_s(144)
 
 
-def test_a_fused_softmax_saves_the_pass_of_scale_and_mask_up_to_2048_keys() -> None:
+def test_a_fused_softmax_saves_the_pass_of_scale_and_mask_and_reads_what_is_seen() -> None:
+    """Of causal scores half are read, all are written: 3 bytes of 4 forward, 4 of 6 backward; up to 2,048 keys."""
     model = shipped("a100-80gb-sxm")
-    for backward in (False, True):
-        for sequence in (2048, 4096):
-            rows = attention_shapes(batch=2, sequence=sequence, heads=8, head_dim=128, backward=backward)
-            apart, fused = (float(unfused_attention_s(rows, model, fused_softmax=one)[0]) for one in (False, True))
-            saved = stream_s(np.array([4.0 * 16 * sequence**2]), model.datasheet, model.streams[Stream.ELEMENTWISE])
-            assert apart - fused == pytest.approx(float(saved[0]) if sequence == 2048 else 0.0)
+    for backward, plain, less in ((False, 4.0, 3.0), (True, 6.0, 4.0)):
+        for causal in (False, True):
+            for sequence in (2048, 4096):
+                rows = attention_shapes(
+                    batch=2, sequence=sequence, heads=8, head_dim=128, causal=causal, backward=backward
+                )
+                apart, fused = (float(unfused_attention_s(rows, model, fused_softmax=one)[0]) for one in (False, True))
+                scores = 16.0 * sequence**2
+                mask_s = stream_s(np.array([4.0 * scores]), model.datasheet, model.streams[Stream.ELEMENTWISE])[0]
+                before_s, after_s = (
+                    stream_s(np.array([one * scores]), model.datasheet, model.streams[Stream.SOFTMAX], row=sequence)[0]
+                    for one in (plain, less if causal else plain)
+                )
+                saved_s = mask_s + before_s - after_s if sequence == 2048 else 0.0
+                assert apart - fused == pytest.approx(saved_s, rel=1e-6)
 
 
 def test_backends_by_name() -> None:

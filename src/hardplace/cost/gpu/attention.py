@@ -142,13 +142,11 @@ def unfused_attention_s(
     whole = batch * np.asarray(length, dtype=np.float64) ** 2  # scores
     least_s = np.where(dim % _ALIGNED == 0, 0.0, 2.0 * whole * dim / unaligned_flops_per_s)
     score_s, value_s = np.maximum(score_s, least_s), np.maximum(value_s, least_s)
-    scores = 4.0 * whole  # bytes, read and written once
-    softmax_s = stream_s(scores, sheet, model.streams[Stream.SOFTMAX], row=length)
-    apart = ~(fused_softmax & (length <= _FUSED_KEYS))
-    mask_s = np.where(apart, stream_s(scores, sheet, model.streams[Stream.ELEMENTWISE]), 0.0)
-    forward_s = score_s + value_s + softmax_s + mask_s
-    more_s = 2.0 * (score_s + value_s) + 1.5 * softmax_s + mask_s
-    return np.asarray(np.where(rows.backward == 1, more_s, forward_s))
+    fused = fused_softmax & (length <= _FUSED_KEYS)
+    read = np.where(rows.backward == 1, 4.0, 2.0) * np.where(fused & (rows.causal == 1), 0.5, 1.0)  # bytes a score
+    softmax_s = stream_s((read + 2.0) * whole, sheet, model.streams[Stream.SOFTMAX], row=length)
+    mask_s = np.where(fused, 0.0, stream_s(4.0 * whole, sheet, model.streams[Stream.ELEMENTWISE]))
+    return np.asarray(np.where(rows.backward == 1, 2.0, 1.0) * (score_s + value_s) + softmax_s + mask_s)
 
 
 def _backward(head_dim: Ints, fitted: AttentionParameters) -> Floats:
