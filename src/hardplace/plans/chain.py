@@ -123,7 +123,8 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         fused_experts=plan.ways.fused_experts,
         stops_early=plan.habits.stops_early,
         sorts_copies=plan.habits.sorts_copies,
-        worst_rows=plan.habits.worst_rows and plan.ways.dispatcher is Dispatcher.ALL_TO_ALL,
+        worst_rows=plan.habits.worst_rows,
+        worst_gradients=plan.habits.worst_rows and plan.ways.dispatcher is Dispatcher.ALL_TO_ALL,
         fused_dispatch=plan.ways.dispatcher is Dispatcher.HYBRIDEP,
     )
     layers = offloaded(_blocks(shape, degrees, plan.recompute), plan)

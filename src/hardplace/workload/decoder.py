@@ -97,7 +97,8 @@ class Degrees:
     exchange tokens for heads before attention and after it, which then sees all tokens of its heads; else whole_keys:
     they gather keys and values, or attend to the blocks of a ring one by one. wide: all is in fp32, so that eager
     modules cast nothing; bytes are of 16 bit all the same, and counted twice. loss_passes, eager, returns_cache,
-    sorts_copies, worst_rows and blocks_of_keys as `cost.layers.software.Software` has them.
+    sorts_copies, worst_rows and blocks_of_keys as `cost.layers.software.Software` has them; worst_gradients: of those
+    rows the gradients are as many too.
     """
 
     tensor: int = 1
@@ -127,6 +128,7 @@ class Degrees:
     stops_early: bool = False
     sorts_copies: bool = False
     worst_rows: bool = False
+    worst_gradients: bool = False
 
 
 LARGEST = 1 << 20

@@ -364,6 +364,9 @@ def test_what_receives_the_most_that_a_rank_could_get_has_as_many_rows():
     assert worst[1].working_bytes - even[1].working_bytes == pytest.approx(more)
     assert worst[2].saved_bytes == pytest.approx(even[2].saved_bytes)  # so is the mixture as a module
     assert worst[0].forward == even[0].forward
+    beside = block(shape, replace(degrees, worst_rows=True, worst_gradients=True), Recompute.NONE)
+    gradients = 2.0 * 1024 * (2048 + 2 * 1024)  # of the first products' input and output
+    assert beside.working_bytes - worst[0].working_bytes == pytest.approx((16 * 4 - 6) * gradients)
     for other in (replace(degrees, expert=1), replace(degrees, expert=1, worst_rows=True)):
         assert block(shape, other, Recompute.NONE).saved_bytes == even[0].saved_bytes
     dropping = replace(shape, experts=replace(moe, capacity=1.0))

@@ -112,7 +112,8 @@ class Builder:
         self.add([one], [input_gradient, weight_gradient], self.spare * self.kept_share * size * copies * inputs)
         self.expert_parameters += held * outputs * inputs
         self.tensors += held
-        self._hold(2.0 * held * outputs * inputs + size * float(copies) * (outputs + inputs))
+        most = copies * (self.spare if self.degrees.worst_gradients else 1.0)
+        self._hold(2.0 * held * outputs * inputs + size * most * (outputs + inputs))
 
     @property
     def spare(self) -> float:

@@ -289,7 +289,7 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
     logits = 1.0 * b.tokens * vocab
     kept, passes = degrees.loss_bytes, degrees.loss_passes
     if degrees.fused_loss:
-        kept, passes = degrees.activation_bytes, 0
+        kept, passes = degrees.activation_bytes, min(passes, degrees.activation_bytes)
     # read in 16 bit, fp32 copy written; backward reads it and writes the gradient in 16 bit
     b.moved(Stream.CROSS_ENTROPY, 6.0 * logits, 6.0 * logits, vocab, 4.0 * logits)
     if degrees.tensor > 1:

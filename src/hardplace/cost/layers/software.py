@@ -96,8 +96,8 @@ class Software:
             with copies and sums between (Transformer Engine, torch); else attention reads them as they come (XLA).
         sorts_copies: A mixture repeats its tokens and sorts the copies, each a pass over them (MaxText's permute and
             unpermute); else a kernel reads tokens and writes copies where they belong.
-        worst_rows: An all-to-all of a mixture that drops nothing receives into buffers of the most rows that a rank
-            could get, and what its experts give has as many (MaxText's ragged_all_to_all, whose shapes are fixed).
+        worst_rows: A mixture that drops nothing receives into buffers of the most rows that a rank could get, and what
+            its experts give has as many; with an all-to-all their gradients have too (XLA, whose shapes are fixed).
         group_rows: Rows of a tile of the kernel of all experts' products, forward and of input gradients, and of weight
             gradients; 0: experts are products of their own.
         policies: Modules that are usually computed again (`plans.plan.MODULES`), the least first, where a run says
@@ -263,6 +263,7 @@ SOFTWARE: dict[str, Software] = {
     ),
     "xla": Software(
         title="JAX and XLA on GPUs (MaxText, Paxml)",
+        loss_passes=6,
         blocks_of_keys=False,
         one_copy=True,
         gathered_layers=1.0,
@@ -276,6 +277,7 @@ SOFTWARE: dict[str, Software] = {
         title="XLA on chips with arrays (MaxText on TPUs)",
         tensor_overlap=True,
         fused_loss=True,
+        loss_passes=2,
         fragmentation=0.0,
         reserve_bytes=0.0,
         blocks_of_keys=False,
