@@ -150,6 +150,9 @@ def test_a_column_that_is_not_known_is_named_with_the_nearest(tmp_path):
         ({"recompute_modules": "mlp", "recompute": "none"}, "recompute_modules: mlp: expected recompute selective"),
         ({"tp_overlap": "1", "tp": "1", "dp": ""}, "tp_overlap: 1: expected tp 2 or more with it"),
         ({"ep": "2"}, "ep: 2: expected 1 without experts (moe)"),
+        ({"fp8_recipe": "current"}, "fp8_recipe: tensorwise: expected precision fp8 with it, not bf16"),
+        ({"fp8_recipe": "mxfp8", "precision": "fp8", "device": "H100-80GB"}, "fp8_recipe: mxfp8 on h100-sxm: expected"),
+        ({"fp8_recipe": "int8", "precision": "fp8"}, "fp8_recipe: 'int8': expected delayed, tensorwise"),
         ({"backend": "cudnn", "flash_attention": "0"}, "backend: cudnn: expected flash_attention 1 with it"),
     ],
 )

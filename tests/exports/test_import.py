@@ -1,18 +1,22 @@
 """What `export` wrote comes back as the plan; what people have in their scripts is read as they mean it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 import hardplace.cli  # noqa: F401  (joins the verbs)
-from export_cases import CASES, LLAMA, runnable_job
+from export_cases import CASES, LLAMA, planned_of, runnable_job
 from hardplace.cli.app import app
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
-from hardplace.exports.export import exported
+from hardplace.exports.export import exported, nearest_job
 from hardplace.exports.importers.found import Answers
 from hardplace.exports.importers.read import contradictions, imported_plan
+from hardplace.exports.limits import broken_limits
+from hardplace.exports.planned import job_of
 from hardplace.exports.targets import Target
 from hardplace.plans.plan import Format, OptimizerKind, Plan
 from hardplace.plans.plan_files import read_plan
@@ -344,3 +348,72 @@ def test_what_is_asked_and_the_file_says_otherwise_is_refused(options, said, tmp
     assert said in imported_by_cli(tmp_path, "run.sh", SCRIPT, "--model", LLAMA, *options)
     job = "[parallelism]\ndata_parallel_shard_degree = 32\n[training]\nlocal_batch_size = 2\nglobal_batch_size = 256\n"
     assert said in imported_by_cli(tmp_path, "job.toml", job, "--model", LLAMA, *options)
+
+
+# -- fp8 --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", [Fp8Recipe.DELAYED, Fp8Recipe.TENSORWISE, Fp8Recipe.BLOCKWISE])
+def test_a_recipe_of_fp8_and_weights_kept_in_it_come_back_from_megatron(recipe, tmp_path):
+    run = planned_of(LLAMA, Plan(global_batch=64, data=16), "h100-sxm", "dgx-h100")
+    for gathers in (False, True):
+        plan = replace(run.plan, precision=Format.FP8, fp8_recipe=recipe, fp8_gather=gathers)
+        job = job_of(run, Target.MEGATRON, plan, None)
+        for file in exported(job).files:
+            (tmp_path / file.name).write_text(file.text)
+        text = (tmp_path / "megatron.args").read_text()
+        assert f"--fp8-recipe {recipe}" in " ".join(text.split())
+        assert ("--fp8-param-gather" in text) is gathers
+        back = imported_plan(tmp_path / "megatron.args", Target.MEGATRON, Answers(devices=16)).plan
+        assert (back.precision, back.fp8_recipe, back.fp8_gather) == (Format.FP8, recipe, gathers)
+
+
+def test_megatron_scales_by_earlier_steps_unless_a_flag_says_otherwise(tmp_path):
+    script = tmp_path / "run.sh"
+    for flags, recipe in (("", Fp8Recipe.DELAYED), (" --fp8-recipe mxfp8", Fp8Recipe.MXFP8)):
+        script.write_text(f"--tensor-model-parallel-size 1 --micro-batch-size 1 --bf16 --fp8-format hybrid{flags}\n")
+        assert imported_plan(script, Target.MEGATRON, Answers(devices=8)).plan.fp8_recipe is recipe
+    script.write_text(
+        "--tensor-model-parallel-size 1 --micro-batch-size 1 --bf16 --fp8-format e4m3 --fp8-recipe rows\n"
+    )
+    with pytest.raises(BadInput, match=r"run.sh: --fp8-recipe: 'rows': expected delayed or tensorwise"):
+        imported_plan(script, Target.MEGATRON, Answers(devices=8))
+
+
+def test_megatron_bridge_says_what_its_recipe_does_otherwise():
+    run = planned_of(LLAMA, Plan(global_batch=64, data=16, precision=Format.FP8), "h100-sxm", "dgx-h100")
+    for recipe, gathers, name, fields in (
+        (None, False, "bf16_with_fp8_current_scaling_mixed", ["fp8_gather", "fp8_recipe"]),
+        (None, True, "bf16_with_fp8_current_scaling_mixed", ["fp8_recipe"]),
+        (Fp8Recipe.BLOCKWISE, False, "bf16_with_fp8_subchannel_scaling_mixed", []),
+        (Fp8Recipe.DELAYED, True, "bf16_with_fp8_delayed_scaling_mixed", []),
+    ):
+        plan = replace(run.plan, fp8_recipe=recipe, fp8_gather=gathers)
+        found = exported(job_of(run, Target.MEGATRON_BRIDGE, plan, None))
+        assert any(f"mixed_precision: {name}" in file.text.replace('"', "") for file in found.files)
+        said = [warning.split(":")[0] for warning in found.warnings if warning.startswith("fp8_")]
+        assert said == fields
+
+
+def test_trainers_without_a_recipe_refuse_it_and_say_the_nearest():
+    run = planned_of(LLAMA, Plan(global_batch=64, data=16, zero=2, precision=Format.FP8), "h100-sxm", "dgx-h100")
+    for target, recipe, nearest in (
+        (Target.TORCHTITAN, Fp8Recipe.DELAYED, Fp8Recipe.TENSORWISE),
+        (Target.ACCELERATE, Fp8Recipe.BLOCKWISE, Fp8Recipe.TENSORWISE),
+    ):
+        plan = replace(run.plan, fp8_recipe=recipe)
+        job = job_of(run, target, plan, None)
+        assert [limit.field for limit in broken_limits(target, plan, job.facts)] == ["fp8_recipe"]
+        assert nearest_job(job, run.priced).plan.fp8_recipe is nearest
+        kept = replace(run.plan, fp8_gather=True)
+        assert [limit.field for limit in broken_limits(target, kept, job.facts)] == ["fp8_gather"]
+
+
+def test_torchtitan_gathers_weights_in_fp8_where_its_job_says(tmp_path):
+    job = tmp_path / "job.toml"
+    job.write_text(
+        '[model]\nconverters = ["quantize.linear.float8"]\n[training]\nlocal_batch_size = 1\n[parallelism]\n'
+        "data_parallel_shard_degree = 8\n[quantize.linear.float8]\nenable_fsdp_float8_all_gather = true\n"
+    )
+    found = imported_plan(job, Target.TORCHTITAN, Answers(devices=8)).plan
+    assert (found.precision, found.fp8_gather) == (Format.FP8, True)

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 import pytest
 
 from export_cases import LLAMA, MIXTRAL, QWEN, planned_of
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
 from hardplace.exports.export import exported, nearest_job, refused_model
@@ -51,6 +52,8 @@ OTHERS = {
     "recompute": tuple(Recompute),
     "recompute_layers": (3,),
     "precision": tuple(Format),
+    "fp8_recipe": tuple(Fp8Recipe),
+    "fp8_gather": (True,),
     "optimizer": tuple(OptimizerKind),
     "gradient": ("bf16", "bf16+fp32"),
     "offload": (True,),

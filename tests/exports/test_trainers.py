@@ -95,7 +95,7 @@ def test_megatron(tmp_path):
         bf16, fp16, fp8, recipe = one["precision"]
         assert bf16 == (plan.precision in (Format.BF16, Format.FP8)), name
         assert fp16 == (plan.precision is Format.FP16), name
-        assert (fp8, recipe) == (("hybrid", "blockwise") if plan.precision is Format.FP8 else (None, "delayed")), name
+        assert (fp8, recipe) == (("hybrid", "tensorwise") if plan.precision is Format.FP8 else (None, "delayed")), name
         assert one["gradient_fp32"] == (plan.gradient == "fp32"), name
         if plan.context > 1:
             assert one["cp_comm_type"] == {"ring": "p2p", "all-gather": "all_gather"}[plan.context_exchange], name

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, device_names
@@ -22,6 +23,7 @@ ONE_OF = {
     "Trainium": "trainium2",
     "Gaudi": "gaudi3",
 }
+FP8 = ("H100", "B200", "MI300X", "Gaudi", "Trainium")
 GPUS = ("V100", "A100", "H100", "B200", "MI300X")
 # field, value, the families that have it; by hand, from what the makers say of their chips and software
 CASES = (
@@ -35,8 +37,11 @@ CASES = (
     ("dispatcher", Dispatcher.HYBRIDEP, ("H100", "B200")),
     ("fused_experts", True, ("H100", "B200")),
     ("fused_experts", False, tuple(ONE_OF)),
-    ("precision", Format.FP8, ("H100", "B200", "MI300X", "Gaudi", "Trainium")),
+    ("precision", Format.FP8, FP8),
     ("precision", Format.FP4, ("B200",)),
+    ("fp8_recipe", Fp8Recipe.TENSORWISE, FP8),
+    ("fp8_recipe", Fp8Recipe.BLOCKWISE, ("H100", "B200", "MI300X")),
+    ("fp8_recipe", Fp8Recipe.MXFP8, ("B200",)),
     ("software", "megatron-core", GPUS),
     ("software", "xla", GPUS),
     ("software", "neuron", ("Trainium",)),
@@ -49,7 +54,11 @@ CASES = (
 @pytest.mark.parametrize(("field", "value", "able"), CASES)
 def test_a_field_that_a_device_contradicts_is_one_line(field: str, value: object, able: tuple[str, ...]) -> None:
     plan = replace(PLAN, **{field: value})
+    if field == "fp8_recipe":
+        plan = replace(plan, precision=Format.FP8)
     for family, name in ONE_OF.items():
+        if field == "fp8_recipe" and family not in FP8:
+            continue
         if family in able:
             assert pricer_of(device(name), plan).timer is not None
             continue

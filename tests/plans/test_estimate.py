@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hardplace.cost.layers.decoder import block
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.software import Graphs
 from hardplace.cost.layers.work import GemmWork, StreamWork
@@ -229,6 +230,13 @@ def test_devices_must_fill_nodes():
         ({"stages": (1, 2, 3)}, r"stages: \[1, 2, 3\]: expected 2 numbers"),
         ({"virtual": 2, "global_batch": 6}, "multiple of pipeline, 2"),
         ({"gradient": "fp8"}, "gradient: 'fp8': expected"),
+        ({"fp8_recipe": Fp8Recipe.DELAYED}, "fp8_recipe: delayed: expected precision fp8 with it, not bf16"),
+        (
+            {"fp8_recipe": Fp8Recipe.NVFP4, "precision": Format.FP8},
+            "fp8_recipe: nvfp4: expected precision fp4 with it, not fp8",
+        ),
+        ({"fp8_gather": True}, "fp8_gather: true: expected precision fp8 with it, not bf16"),
+        ({"fp8_gather": True, "precision": Format.FP8, "zero": 0}, "fp8_gather: true: expected zero 1, 2 or 3"),
     ],
 )
 def test_bad_plans(changes, words):

@@ -10,8 +10,10 @@ import pytest
 
 import hardplace
 from hardplace.cost.collectives import Ring, collective_s
-from hardplace.cost.layers.software import Graphs, ways
+from hardplace.cost.layers.low_precision import Fp8Recipe
+from hardplace.cost.layers.software import Graphs
 from hardplace.cost.layers.types import Layout, Stream
+from hardplace.cost.layers.ways import ways
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
@@ -23,7 +25,7 @@ from hardplace.plans.fleet import Pricers, fleet_of
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.pricer import Efficiencies
-from hardplace.plans.pricing import pricer_of
+from hardplace.plans.pricing import pricer_of, recipe_of
 from hardplace.plans.published.row_shapes import shape_of_row
 from hardplace.plans.published.runs import run_of
 from hardplace.plans.published.scores import score, settled
@@ -106,7 +108,7 @@ def test_tensor_traffic_beside_products_shows_its_first_chunk():
 
 
 def test_graphs_of_parts_of_a_layer_leave_the_launches_of_experts():
-    works = [GemmWork(m=16, n=16, k=16), GemmWork(m=16, n=16, k=16, batch=8, grouped=True, cast=True)]
+    works = [GemmWork(m=16, n=16, k=16), GemmWork(m=16, n=16, k=16, batch=8, grouped=True)]
     parts = alone("h100-sxm").parts(works, None, {})
     assert (parts.launches, parts.expert_launches) == (1, 8)
     for graphs, launched in (("none", 9.0), ("partial", 0.5 + 8.0), ("full", 0.05 * 9)):
@@ -216,6 +218,53 @@ def test_heads_that_do_not_divide_a_row_are_as_wide_as_kernels_take():
         row = next(row for row in csv.DictReader(source) if row["id"] == "bloom-031")
     assert shape_of_row(row).head_dim == 224  # 64 heads, as its source says of all its tables up to 02-23
     assert shape_of_row(row | {"heads": "96", "kv_heads": "96"}).head_dim == 152
+
+
+@pytest.mark.parametrize(
+    ("name", "software", "stated", "recipe"),
+    [
+        ("h100-sxm", "megatron-core", None, "tensorwise"),
+        ("b200-sxm", "megatron-core", None, "mxfp8"),
+        ("b200-sxm", "", None, "mxfp8"),
+        ("b200-sxm", "torchtitan", None, "tensorwise"),
+        ("mi355x", "megatron-core", None, "tensorwise"),
+        ("h100-sxm", "xla", None, "delayed"),
+        ("b200-sxm", "megatron-core", Fp8Recipe.DELAYED, "delayed"),
+    ],
+)
+def test_recipe_of_scaling_by_software_and_device(name, software, stated, recipe):
+    plan = replace(PLAN, precision=Format.FP8, software=software, fp8_recipe=stated)
+    assert str(recipe_of(device(name), plan)) == recipe
+    assert recipe_of(device(name), replace(plan, precision=Format.BF16, fp8_recipe=None)) is None
+
+
+def test_current_scaling_takes_longer_than_delayed_and_both_longer_than_their_products():
+    """By hand, of a forward product of 8,192 tokens, 8,192 wide: 2 bytes an element, read once more at four fifths of
+    the datasheet's bandwidth."""
+    product = GemmWork(m=8192, n=8192, k=8192)
+    plain = alone("h100-sxm", replace(PLAN, precision=Format.FP8))
+    delayed, current = (
+        alone("h100-sxm", replace(PLAN, precision=Format.FP8, fp8_recipe=one))
+        for one in (Fp8Recipe.DELAYED, Fp8Recipe.TENSORWISE)
+    )
+    less = seconds(current, product) - seconds(delayed, product)
+    assert less == pytest.approx(2.0 * 8192 * 8192 / (0.8 * 3.35e12), rel=0.1)
+    assert seconds(plain, product) == seconds(current, product)
+    products_s = current.parts([product], None, {}).low_s / current.efficiencies.low_rate
+    assert seconds(delayed, product) > products_s
+
+
+def test_what_tensor_ranks_gather_goes_in_fp8_where_software_casts_it_first():
+    cluster, groups = node("dgx-h100").cluster(8), {Group.TENSOR: Ring(members=8, stride=1)}
+    gather = CollectiveWork(collective=Collective.ALL_GATHER, bytes=1e9, group=Group.TENSOR, directions=1)
+    whole = replace(gather, directions=0)
+    for software, times in (("megatron-core", 0.5), ("torchtitan", 0.5), ("xla", 1.0)):
+        plan = replace(PLAN, precision=Format.FP8, software=software, fp8_recipe=Fp8Recipe.DELAYED)
+        pricer = alone("h100-sxm", plan)
+        short_s, long_s = (pricer.parts([one], cluster, groups).tensor_s for one in (gather, whole))
+        assert short_s == pytest.approx(times * long_s, rel=0.02)
+        in_16_bit = alone("h100-sxm", replace(PLAN, software=software))
+        assert in_16_bit.parts([gather], cluster, groups).tensor_s == long_s
 
 
 def test_attention_in_fp8_needs_low_precision():

@@ -8,7 +8,7 @@ import pytest
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.plans.memory import StageMemory
 from hardplace.plans.published.recipes import RECIPES, recipe_fields, released
-from hardplace.plans.published.runs import PublishedRun, run_of
+from hardplace.plans.published.runs import PublishedRun, run_of, spelled
 from hardplace.plans.published.scores import estimated
 from hardplace.plans.published.ways import ways_of
 
@@ -23,7 +23,7 @@ def stage_memory_of(run: PublishedRun) -> StageMemory:
 @pytest.fixture(scope="module")
 def rows() -> dict[str, dict[str, str]]:
     with TABLE.open() as source:
-        return {row["id"]: row for row in csv.DictReader(source) if row["id"].startswith("mbridge")}
+        return {row["id"]: spelled(row) for row in csv.DictReader(source) if row["id"].startswith("mbridge")}
 
 
 @pytest.mark.parametrize(

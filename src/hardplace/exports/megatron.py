@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.exports.architecture import Architecture, Positions, TransformerKind
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
 from hardplace.exports.layout import layout_text
 from hardplace.plans.plan import ContextExchange, Dimension, Format, OptimizerKind, Plan
+from hardplace.plans.pricing import recipe_of
 from hardplace.workload.types import Recompute
 
 Flags = tuple[str, ...]
@@ -228,7 +230,10 @@ def _precision(job: ExportJob) -> Iterator[str]:
     elif plan.precision is Format.FP16:
         yield "--fp16"
     if plan.precision is Format.FP8:
-        yield from ("--fp8-format", "hybrid", "--fp8-recipe", "blockwise" if not job.blackwell else "mxfp8")
+        recipe = str(recipe_of(job.device, plan))
+        yield from ("--fp8-format", "e4m3" if recipe == Fp8Recipe.MXFP8 else "hybrid", "--fp8-recipe", recipe)
+        if plan.fp8_gather:
+            yield "--fp8-param-gather"
     elif plan.precision is Format.FP4:
         yield from ("--fp4-format", "e2m1", "--fp4-recipe", "nvfp4")
     yield from ("--attention-backend", attention_backend(plan))

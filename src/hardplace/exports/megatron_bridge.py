@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.exports.accelerate import yaml_text
 from hardplace.exports.architecture import Positions
@@ -19,9 +20,17 @@ from hardplace.exports.megatron import (
     recomputed_a_chunk,
 )
 from hardplace.plans.plan import Dimension, Format, OptimizerKind
+from hardplace.plans.pricing import recipe_of
 from hardplace.workload.types import Recompute
 
 _MIXED = {Format.BF16: "bf16_mixed", Format.FP16: "fp16_mixed", Format.FP4: "bf16_with_nvfp4_mixed"}
+
+_SCALED = {
+    Fp8Recipe.DELAYED: "bf16_with_fp8_delayed_scaling_mixed",
+    Fp8Recipe.TENSORWISE: "bf16_with_fp8_current_scaling_mixed",
+    Fp8Recipe.BLOCKWISE: "bf16_with_fp8_subchannel_scaling_mixed",
+    Fp8Recipe.MXFP8: "bf16_with_mxfp8_mixed",
+}
 
 
 def megatron_bridge_files(job: ExportJob) -> tuple[ExportedFile, ...]:
@@ -65,7 +74,7 @@ def bridge_config(job: ExportJob) -> dict[str, Any]:
 
 def _mixed(job: ExportJob) -> str:
     if job.plan.precision is Format.FP8:
-        return "bf16_with_mxfp8_mixed" if job.blackwell else "bf16_with_fp8_subchannel_scaling_mixed"
+        return _SCALED[recipe_of(job.device, job.plan) or Fp8Recipe.TENSORWISE]
     return _MIXED.get(job.plan.precision, "fp32")
 
 
@@ -157,5 +166,14 @@ def _parallel(job: ExportJob) -> dict[str, Any]:
 def bridge_warnings(job: ExportJob) -> Iterator[str]:
     """Yield Megatron-LM's warnings, and those of Megatron-Bridge."""
     yield from megatron_warnings(job)
+    if job.plan.precision is Format.FP8:
+        recipe, gathers = recipe_of(job.device, job.plan), str(job.plan.fp8_gather).lower()
+        if job.plan.fp8_gather is (recipe is Fp8Recipe.BLOCKWISE):
+            yield f"fp8_gather: {gathers}: {_mixed(job)} does not: set mixed_precision.fp8_param_gather {gathers}"
+        if recipe is Fp8Recipe.TENSORWISE:
+            yield (
+                f"fp8_recipe: {recipe}: {_mixed(job)} keeps the first and the last layer in bf16: set "
+                "mixed_precision.first_last_layers_bf16 false, as predicted"
+            )
     if job.plan.pipeline > 1:
         yield "layout: a checkpoint does not restore it (NVIDIA-NeMo/Megatron-Bridge#1880): give it again on restart"

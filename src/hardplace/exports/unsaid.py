@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.exports.job import ExportJob
 from hardplace.exports.targets import TRAINERS, Target
-from hardplace.plans.plan import PipelineSchedule
+from hardplace.plans.plan import Format, PipelineSchedule
 
 # The names of software whose figures are those of a trainer; () where none was measured.
 _SOFTWARE: dict[Target, tuple[str, ...]] = {
@@ -46,6 +46,8 @@ def unsaid(job: ExportJob) -> Iterator[str]:
         yield f"schedule: {plan.schedule}: with one stage {title} takes micro-batches one after the other, as 1f1b"
     if job.facts.experts > 1 and plan.expert == 1 and plan.dispatcher not in (None, Dispatcher.ALL_TO_ALL):
         yield f"dispatcher: {plan.dispatcher}: all experts are on every rank, so {title} sends nothing by it"
+    if job.target is Target.TORCHTITAN and plan.precision is Format.FP8:
+        yield "fp8_recipe: 0.3.0 scales tensors in fp8 by rows, 0.2.2 by tensor (tensorwise), as predicted"
     usual = {"overlap": True, "graphs": Graphs.NONE}
     for name, by in _LEFT.get(job.target, {}).items():
         value = getattr(plan, name)

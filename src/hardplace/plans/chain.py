@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from hardplace.cost.layers.decoder import block, embedding, head
 from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.recorded import FusedLayer, fused_layer
-from hardplace.cost.layers.software import Dispatcher, routing_launches
+from hardplace.cost.layers.software import Dispatcher
+from hardplace.cost.layers.ways import routing_launches
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.dividing import check_head_exchange, rank_layers, without_sequence

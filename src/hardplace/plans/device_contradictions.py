@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import ON_ARRAYS, Dispatcher, Graphs, on_arrays_of
 from hardplace.cost.one_chip.described_device import DescribedDevice
 from hardplace.errors import BadInput
@@ -41,6 +42,10 @@ def _from_hopper(chip: Device | DescribedDevice) -> bool:
     return _gpu(chip) and chip.vendor == "NVIDIA" and "fp8" in chip.dtypes
 
 
+def _blocks_of_32(chip: Device | DescribedDevice) -> bool:
+    return _gpu(chip) and "fp4" in chip.dtypes
+
+
 def _of(vendor: str) -> Callable[[Device | DescribedDevice], bool]:
     """Return whether a chip is of a vendor; a GPU passes: it is told so with all software of arrays."""
     return lambda chip: _gpu(chip) or chip.vendor == vendor
@@ -75,6 +80,18 @@ RULES = (
         needs=lambda value: value is True,
         has=_from_hopper,
         expected="false: that kernel needs a GPU of NVIDIA, of Hopper or later",
+    ),
+    DeviceRule(
+        field="fp8_recipe",
+        needs=lambda value: value in (Fp8Recipe.MXFP8, Fp8Recipe.NVFP4),
+        has=_blocks_of_32,
+        expected="delayed or tensorwise: blocks of 16 and 32 elements need a GPU of Blackwell, MI350X or later",
+    ),
+    DeviceRule(
+        field="fp8_recipe",
+        needs=lambda value: value is Fp8Recipe.BLOCKWISE,
+        has=_gpu,
+        expected="delayed or tensorwise: blocks of 128 elements are scaled by kernels of GPUs",
     ),
     DeviceRule(
         field="software",

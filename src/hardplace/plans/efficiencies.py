@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.types import Datasheet
-from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, Ways, software_named, ways
+from hardplace.cost.layers.software import ON_ARRAY_SOFTWARE, software_named
+from hardplace.cost.layers.ways import Ways, ways
 from hardplace.errors import BadInput
 from hardplace.files import read
 from hardplace.hardware.device import Arrays, Device

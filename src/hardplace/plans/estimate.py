@@ -22,8 +22,8 @@ from hardplace.plans.intervals import Interval, interval_of, kind_of, memory_kin
 from hardplace.plans.memory import StageMemory, stage_memory
 from hardplace.plans.pipeline import Pipelined, end_of_step_s, pipelined
 from hardplace.plans.plan import PipelineSchedule, Plan
-from hardplace.plans.pricer import TimeShares
 from hardplace.plans.published_best import best_run, nearest_best_run
+from hardplace.plans.time_shares import TimeShares
 from hardplace.plans.timing import Known, StepLayerTimes, end_of_stage, layer_seconds, tied_s, ties_s
 from hardplace.units import format_quantity, percent
 from hardplace.workload.weights import surplus

@@ -134,7 +134,8 @@ def fleet_of(parts: Sequence[tuple[PlanDevice, Node, int]], plan: Plan, known: P
         BadInput: For one kind twice, or devices that do not fill their nodes.
     """
     known = {} if known is None else known
-    how = (plan.precision, plan.flash, plan.backend, plan.ways, plan.anchor)
+    low = plan.precision, plan.fp8_recipe, plan.fp8_gather
+    how = (*low, plan.flash, plan.backend, plan.ways, plan.anchor)
     for chip, _, _ in parts:
         if (chip.name, *how) not in known:
             known[chip.name, *how] = pricer_of(chip, plan)

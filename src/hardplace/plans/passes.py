@@ -10,8 +10,8 @@ from hardplace.plans.estimate import price_stages
 from hardplace.plans.fleet import Fleet
 from hardplace.plans.folding import as_run
 from hardplace.plans.plan import Plan
-from hardplace.plans.pricer import TimeShares
 from hardplace.plans.simulate import Pass
+from hardplace.plans.time_shares import TimeShares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

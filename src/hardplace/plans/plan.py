@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hardplace.cost.layers.software import Dispatcher, Graphs, Software, Ways, software_named, ways
+from hardplace.cost.layers.low_precision import Fp8Recipe
+from hardplace.cost.layers.software import Dispatcher, Graphs, Software, software_named
+from hardplace.cost.layers.ways import Ways, ways
 from hardplace.plans.anchors import Anchor
 from hardplace.workload.types import Recompute
 
@@ -139,6 +141,9 @@ class Plan:
         recompute: What the backward pass computes again.
         recompute_layers: How many layers of each stage, its first ones, are recomputed; 0: all.
         precision: Number format of the matrix products.
+        fp8_recipe: How tensors of products in fp8 or fp4 are scaled; None: as the software does on that device.
+        fp8_gather: Weights are kept and gathered in fp8, without a 16-bit copy (Megatron Core's fp8_param_gather,
+            torchao's float8 all-gather).
         optimizer: Optimizer, with the type of its states.
         gradient: Type in which gradients are added up and reduced: fp32, bf16, or bf16+fp32 (added up in fp32 with the
             16-bit ones kept, as DeepSpeed does).
@@ -182,6 +187,8 @@ class Plan:
     recompute: Recompute = Recompute.NONE
     recompute_layers: int = 0
     precision: Format = Format.BF16
+    fp8_recipe: Fp8Recipe | None = None
+    fp8_gather: bool = False
     optimizer: OptimizerKind = OptimizerKind.ADAMW
     gradient: str = "fp32"
     offload: bool = False

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from hardplace.cost.gpu.cudnn import CUDNN_FP8
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import SOFTWARE
 from hardplace.errors import BadInput
 from hardplace.plans.plan import GRADIENT_BYTES, MODULES, Format, PipelineSchedule, Plan
@@ -58,6 +59,7 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"zero: 3: expected pipeline 1 with it, not {plan.pipeline} (weights would be gathered every micro-batch)"
     if plan.shard > 0 and plan.replicas % plan.shard:
         yield f"shard: {plan.shard}: expected 0 or a divisor of data x context, {plan.replicas}"
+    yield from _scaled(plan)
     if plan.backend == CUDNN_FP8 and plan.precision not in (Format.FP8, Format.FP4):
         yield f"backend: {plan.backend}: expected precision fp8 or fp4 with it, not {plan.precision}"
     if plan.sequence and plan.tensor == 1:
@@ -93,6 +95,18 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"recompute_modules: {list(plan.recompute_modules)}: expected op alone, which says of every operator"
     if plan.recompute_layers > 0 and plan.recompute is not Recompute.FULL:
         yield f"recompute_layers: {plan.recompute_layers}: expected 0, or a number of layers with recompute full"
+
+
+def _scaled(plan: Plan) -> Iterator[str]:
+    """Yield what does not go with a plan's recipe of scaling, or with weights kept in fp8."""
+    recipe, precision = plan.fp8_recipe, plan.precision
+    needed = Format.FP4 if recipe is Fp8Recipe.NVFP4 else Format.FP8
+    if recipe is not None and precision is not needed:
+        yield f"fp8_recipe: {recipe}: expected precision {needed} with it, not {precision}"
+    if plan.fp8_gather and precision is not Format.FP8:
+        yield f"fp8_gather: true: expected precision fp8 with it, not {precision}"
+    if plan.fp8_gather and plan.zero == 0:
+        yield "fp8_gather: true: expected zero 1, 2 or 3 with it: without, no weights are gathered"
 
 
 def _folded(plan: Plan) -> Iterator[str]:

@@ -11,11 +11,13 @@ from enum import StrEnum
 import numpy as np
 
 from hardplace.cost.collectives import Ring, collective_s, parts
+from hardplace.cost.layers.low_precision import Cast, CastBytes
 from hardplace.cost.layers.timer import Timer
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork, Work
 from hardplace.cost.types import Collective
 from hardplace.hardware.types import Cluster
+from hardplace.plans.time_shares import TimeShares
 from hardplace.workload.types import Group
 
 # Into which a tensor-parallel collective and its product are cut where one runs beside the other.
@@ -77,44 +79,6 @@ class Efficiencies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeShares:
-    """Seconds of a piece of work, by what they are spent on.
-
-    Attributes:
-        products_s: Matrix products.
-        attention_s: Attention.
-        streams_s: Kernels that only move bytes: norms, activations, losses.
-        exchange_s: Tensor, context and expert collectives that show.
-        host_s: Waits for the host to launch kernels.
-    """
-
-    products_s: float = 0.0
-    attention_s: float = 0.0
-    streams_s: float = 0.0
-    exchange_s: float = 0.0
-    host_s: float = 0.0
-
-    @property
-    def total_s(self) -> float:
-        """Return the sum of all shares, which run one after the other."""
-        return self.products_s + self.attention_s + self.streams_s + self.exchange_s + self.host_s
-
-    @property
-    def compute_s(self) -> float:
-        """Return the sum of all shares but the collectives."""
-        return self.products_s + self.attention_s + self.streams_s + self.host_s
-
-    def __add__(self, other: TimeShares) -> TimeShares:
-        return TimeShares(
-            products_s=self.products_s + other.products_s,
-            attention_s=self.attention_s + other.attention_s,
-            streams_s=self.streams_s + other.streams_s,
-            exchange_s=self.exchange_s + other.exchange_s,
-            host_s=self.host_s + other.host_s,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class IsolatedTimes:
     """Seconds of a piece of work as its kernels and collectives take alone, outside of a training step.
 
@@ -122,7 +86,9 @@ class IsolatedTimes:
         products_s: Matrix products in 16 bit or fp32.
         low_s: Matrix products that run in low precision, at the rate of bf16.
         expert_share: Share of both that is experts', which no tensor-parallel collective runs beside.
-        casts_bytes: Bytes that casts to low precision move.
+        casts_bytes: Bytes that casts of activations and gradients to low precision move; below 0 where norms that write
+            casts save more.
+        weight_casts_bytes: Bytes that casts of the forward products' weights move, whenever they are made.
         attention_s: Attention.
         streams_s: Kernels that only move bytes.
         tensor_s: Tensor-parallel collectives.
@@ -137,6 +103,7 @@ class IsolatedTimes:
     low_s: float
     expert_share: float
     casts_bytes: float
+    weight_casts_bytes: float
     attention_s: float
     streams_s: float
     tensor_s: float
@@ -158,6 +125,7 @@ class StepPricer:
         timer: Seconds of kernels alone, without collectives.
         efficiencies: What a step reaches.
         low: Precision of products that allow it; None: 16 bit.
+        casts: What its casts move; None: 16 bit.
         wide: 16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1.
         flash: Attention is one kernel; else unfused.
         tensor_overlap: Tensor-parallel collectives run beside products.
@@ -175,6 +143,7 @@ class StepPricer:
     timer: Timer
     efficiencies: Efficiencies
     low: Low | None = None
+    casts: CastBytes | None = None
     wide: float = 1.0
     flash: bool = True
     tensor_overlap: bool = False
@@ -201,7 +170,8 @@ class StepPricer:
         """Return the seconds that pieces of work take alone; arguments as for `seconds`."""
         listed = tuple(work)
         self._price({one for one in listed if isinstance(one, GemmWork | AttentionWork) and one not in self._known})
-        products_s = low_s = experts_s = casts_bytes = attention_s = streams_s = 0.0
+        products_s = low_s = experts_s = casts_bytes = weights_bytes = attention_s = streams_s = 0.0
+        casts = self.casts
         shared_s = {Group.TENSOR: 0.0, Group.CONTEXT: 0.0, Group.EXPERT: 0.0}
         launches, of_experts, calls, wide = 0, 0, 0, 2.0 if self.wide > 1.0 else 1.0
         for one in listed:
@@ -209,13 +179,17 @@ class StepPricer:
             launches += 1
             match one:
                 case GemmWork():
-                    launches += one.batch - 1 if one.grouped and one.cast else 0
-                    if self.low is not None and one.low:
+                    own = one.cast is not Cast.PRODUCT
+                    launches += one.batch - 1 if one.grouped and own else 0
+                    if casts is not None and one.low:
                         low_s += self._known[one]
-                        # read in 16 bit, written in 8 as it is and transposed: the input forward, the gradient backward
-                        if one.cast:
-                            casts_bytes += 0.0 if one.layout is Layout.NT else 4.0 * one.batch * one.m * one.k
+                        if own:
                             launches += 2 * one.batch  # casts, scales in the order that the product wants
+                        if one.layout is not Layout.NT:
+                            each = casts.operand_bytes(one.cast, one.gathered)
+                            casts_bytes += each * one.batch * one.m * one.k
+                        if one.layout is Layout.TN:
+                            weights_bytes += casts.weight_bytes * one.batch * one.n * one.k
                     else:
                         products_s += self._known[one]
                     if one.grouped:
@@ -229,12 +203,14 @@ class StepPricer:
                 case CollectiveWork():
                     ring = groups[one.group]
                     calls += 1 if one.group is Group.TENSOR and ring.members > 1 else 0
-                    shared_s[one.group] += self._exchange_s(one.collective, one.bytes * wide, cluster, ring, one.copies)
+                    sent = one.bytes * wide if casts is None else one.bytes * casts.sent_share(one.directions)
+                    shared_s[one.group] += self._exchange_s(one.collective, sent, cluster, ring, one.copies)
         return IsolatedTimes(
             products_s=products_s,
             low_s=low_s,
             expert_share=experts_s / (products_s + low_s) if experts_s else 0.0,
             casts_bytes=casts_bytes,
+            weight_casts_bytes=weights_bytes,
             attention_s=attention_s,
             streams_s=streams_s,
             tensor_s=shared_s[Group.TENSOR],
@@ -245,16 +221,18 @@ class StepPricer:
             expert_launches=of_experts,
         )
 
-    def reached(self, parts: IsolatedTimes, *, ring: bool = False) -> TimeShares:
+    def reached(self, parts: IsolatedTimes, *, ring: bool = False, casts_weights: bool = False) -> TimeShares:
         """Return the seconds that a training step reaches, from the seconds alone.
 
         Args:
             parts: Seconds alone.
             ring: Keys of other context-parallel ranks travel beside attention.
+            casts_weights: Weights are cast each time, not once a step.
         """
         by = self.efficiencies
         rate = by.fp4_rate if self.low is Low.FP4 else by.low_rate
-        casts_s = self._alone_s(Stream.ELEMENTWISE, parts.casts_bytes, 0) if parts.casts_bytes else 0.0
+        casts_bytes = max(0.0, parts.casts_bytes + (parts.weight_casts_bytes if casts_weights else 0.0))
+        casts_s = self._alone_s(Stream.ELEMENTWISE, casts_bytes, 0) if casts_bytes else 0.0
         attention_s = by.attention * parts.attention_s
         context_s = parts.context_s
         if ring:

@@ -14,6 +14,7 @@ from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.models import model_of
 from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.cost.gpu.types import GpuModel
+from hardplace.cost.layers.low_precision import CastBytes, Fp8Recipe
 from hardplace.cost.layers.software import (
     LAUNCHED,
     ON_ARRAY_SOFTWARE,
@@ -22,6 +23,7 @@ from hardplace.cost.layers.software import (
     Dispatcher,
     Graphs,
     on_arrays_of,
+    software_named,
 )
 from hardplace.cost.one_chip.described_device import DescribedDevice
 from hardplace.errors import BadInput
@@ -92,7 +94,9 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
         notes.append(_reached(chip, found))
     if low is not None:
         rate = found.low_rate if low is Low.FP8 else found.fp4_rate
-        notes.append(f"products in {low} at {rate:g} times the rate of bf16, from kernels alone")
+        notes.append(
+            f"products in {low} at {rate:g} times the rate of bf16, from kernels alone; {recipe_of(chip, plan)} scaling"
+        )
     return StepPricer(
         kind=kind,
         peak_flops_per_s=model.datasheet.tensor_flops_per_s,
@@ -105,6 +109,7 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
         ),
         efficiencies=found,
         low=low,
+        casts=_casts(chip, plan, plan.software),
         wide=wide,
         flash=plan.flash,
         tensor_overlap=plan.ways.tensor_overlap,
@@ -124,6 +129,34 @@ def _ratios(chip: Device) -> dict[str, float]:
 
 def _half_flops_per_s(chip: Device) -> float:
     return chip.peak_flops_per_s("bf16" if "bf16" in chip.dtypes else "fp16")
+
+
+def recipe_of(chip: Device, plan: Plan, software: str | None = None) -> Fp8Recipe | None:
+    """Return how a plan's tensors in low precision are scaled on a device; None: none is in low precision.
+
+    Args:
+        chip: The device.
+        plan: The plan.
+        software: What runs it; None: as the plan says.
+    """
+    if plan.precision not in _LOW:
+        return None
+    if plan.precision is Format.FP4:
+        return Fp8Recipe.NVFP4
+    habits = software_named(plan.software if software is None else software)
+    fine = habits.fine_fp8 and chip.vendor == "NVIDIA" and "fp4" in chip.dtypes
+    return plan.fp8_recipe or (Fp8Recipe.MXFP8 if fine else habits.fp8_recipe)
+
+
+def _casts(chip: Device, plan: Plan, software: str) -> CastBytes | None:
+    """Return what casts to a plan's low precision move on a device; None in 16 bit."""
+    recipe = recipe_of(chip, plan, software)
+    if recipe is None:
+        return None
+    layouts = chip.vendor == "NVIDIA" and "fp4" in chip.dtypes  # products of any layout in fp8, from Blackwell on
+    return CastBytes(
+        recipe=recipe, layouts=layouts, sends=software_named(software).sends_casts, gathers=plan.fp8_gather
+    )
 
 
 def _own(found: Efficiencies, chip: Device | DescribedDevice, plan: Plan) -> Efficiencies:
@@ -219,6 +252,7 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         timer=ArrayTimer(machine=on, flash=plan.flash, group_rows=SOFTWARE[how.software].group_rows),
         efficiencies=found,
         low=low,
+        casts=_casts(chip, plan, how.software),
         wide=wide,
         flash=plan.flash,
         tensor_overlap=how.tensor_overlap,

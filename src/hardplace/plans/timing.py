@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from hardplace.cost.collectives import Ring, broadcast_s
+from hardplace.cost.collectives import Ring
 from hardplace.cost.layers.software import software_named
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import GemmWork, LayerWork
@@ -15,7 +15,16 @@ from hardplace.plans.fleet import DevicePool, Fleet
 from hardplace.plans.memory import state_bytes, weight_bytes
 from hardplace.plans.pipeline import chunk_turns
 from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Dimension, OptimizerKind, Plan
-from hardplace.plans.pricer import IsolatedTimes, TimeShares
+from hardplace.plans.pricer import IsolatedTimes
+from hardplace.plans.replica_traffic import (
+    between_groups_s,
+    layer_gather_s,
+    over_replicas_s,
+    owners_broadcast_s,
+    sent_bytes,
+    weights_cast_s,
+)
+from hardplace.plans.time_shares import TimeShares
 from hardplace.workload.types import Group
 from hardplace.workload.weights import NOTHING, SharedWeights, WeightSizes
 
@@ -74,13 +83,6 @@ def groups_of(plan: Plan) -> dict[Group, Ring]:
     }
 
 
-def replicas_of(plan: Plan) -> tuple[Ring, Ring]:
-    """Return the process groups that reduce gradients: of dense layers, and of experts."""
-    return Ring(members=plan.replicas, stride=plan.replica_stride), Ring(
-        members=plan.expert_replicas, stride=plan.expert * plan.stage_stride
-    )
-
-
 def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) -> StepLayerTimes:
     """Return the seconds of a layer for one micro-batch, with the traffic of ZeRO-2 and ZeRO-3 that compute does not
     hide.
@@ -109,16 +111,18 @@ def layer_seconds(layer: LayerWork, plan: Plan, site: DevicePool, known: Known) 
         first, second, third = (pricer.parts(work, site.cluster, groups) for work in (layer.forward, rest, late))
         known[key] = first, second, third
     ring = plan.context_exchange is ContextExchange.RING
-    forward, backward, weight = (pricer.reached(one, ring=ring) for one in known[key])
+    first, *others = known[key]
+    forward = pricer.reached(first, ring=ring, casts_weights=plan.zero == 3)
+    backward, weight = (pricer.reached(one, ring=ring) for one in others)
     gather_s = scatter_s = 0.0
     if plan.zero == 3:
-        gather_s = _gather_s(layer.weights, plan, site)
+        gather_s = layer_gather_s(layer, plan, site)
     early = (plan.micro_batches - 1) / plan.micro_batches if plan.zero == 2 else float(plan.zero == 3)
     if early:
         held = layer.parameters, layer.expert_parameters
         if plan.pipeline == 1:
             held = held[0] - layer.repeated_parameters, held[1] - layer.repeated_expert_parameters
-        scatter_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
+        scatter_s = over_replicas_s(held, plan, site, Collective.REDUCE_SCATTER, GRADIENT_BYTES[plan.gradient])
     ahead = 1.0 - pricer.efficiencies.looped if software_named(pricer.software).loops else 1.0
     hidden = ahead if plan.overlap else 0.0
     least = pricer.efficiencies.shown if software_named(pricer.software).loops else 0.0
@@ -140,52 +144,6 @@ def _beside_s(traffic_s: float, compute_s: float, hidden: float, contention: flo
     share of the traffic that shows whatever runs beside it."""
     inside_s = min((1.0 - least) * traffic_s, hidden * compute_s)
     return traffic_s - inside_s + contention * inside_s
-
-
-def _gather_s(weights: WeightSizes, plan: Plan, site: DevicePool) -> float:
-    """Return seconds of gathering weights, trained, frozen and packed, from the replicas that hold shares of them."""
-    size = weight_bytes(plan)
-    dense = size * (weights.parameters + weights.frozen_parameters) + weights.packed_bytes
-    experts = size * (weights.expert_parameters + weights.expert_frozen_parameters) + weights.expert_packed_bytes
-    return _traffic_s((dense, experts), plan, site, Collective.ALL_GATHER, 1)
-
-
-def _traffic_s(held: tuple[int, int], plan: Plan, site: DevicePool, collective: Collective, bytes_each: int) -> float:
-    """Return seconds of a collective of parameters (dense, of experts) over their replicas (ZeRO's shards, if
-    fewer)."""
-    total_s = 0.0
-    for count, ring in zip(held, replicas_of(plan), strict=True):
-        if count and ring.members > 1:
-            members = ring.members
-            if plan.shard and collective is not Collective.ALL_REDUCE:
-                members = min(members, plan.shard)
-            part = Ring(members=members, stride=ring.stride)
-            total_s += site.pricer.exchange_s(collective, float(bytes_each * count), site.cluster, part)
-    return total_s
-
-
-def _broadcasts_s(held: tuple[int, int], tensors: int, plan: Plan, site: DevicePool) -> float:
-    """Return seconds in which the ranks that own a stage's tensors whole send their weights to the others, one after
-    another. Nothing runs beside them, so they take what they take alone."""
-    total_s = 0.0
-    for count, ring in zip(held, replicas_of(plan), strict=True):
-        members = min(ring.members, plan.shard or ring.members)
-        if count and members > 1:
-            part, owners = Ring(members=members, stride=ring.stride), min(members, max(1, tensors))
-            each_bytes = weight_bytes(plan) * count / owners
-            total_s += owners * broadcast_s(site.cluster, part.members, part.stride, each_bytes)
-    return total_s
-
-
-def _between_s(held: tuple[int, int], plan: Plan, site: DevicePool) -> float:
-    """Return seconds of adding up the gradients of a shard (dense, of experts) over the groups of a hybrid sharding."""
-    total_s = 0.0
-    for count, ring in zip(held, replicas_of(plan), strict=True):
-        if count and ring.members > plan.shard:
-            between = Ring(members=-(-ring.members // plan.shard), stride=ring.stride * plan.shard)
-            part = GRADIENT_BYTES[plan.gradient] * count / plan.shard
-            total_s += site.pricer.exchange_s(Collective.ALL_REDUCE, part, site.cluster, between)
-    return total_s
 
 
 def _update_s(stage: Sequence[LayerWork], count: float, whole: int, plan: Plan, site: DevicePool) -> float:
@@ -329,18 +287,18 @@ def stage_end_s(
         rest_s = traffic_s - ((chunks - 1) * turns + 1) * behind_s
         return max(rest_s, traffic_s / chunks - behind_s, traffic_s / layers)
 
-    between_s = _between_s(held, plan, site) if plan.shard and plan.zero else 0.0
+    between_s = between_groups_s(held, plan, site) if plan.shard and plan.zero else 0.0
     if plan.zero == 1 and plan.habits.whole_tensors:
-        reduced_s = _traffic_s(held, plan, site, Collective.ALL_REDUCE, gradient)
-        total_s = exposed_s(reduced_s, backward_s) + _broadcasts_s(held, tensors, plan, site)
+        reduced_s = over_replicas_s(held, plan, site, Collective.ALL_REDUCE, gradient)
+        total_s = exposed_s(reduced_s, backward_s) + owners_broadcast_s(held, tensors, plan, site)
     elif plan.zero == 0:
-        total_s = exposed_s(_traffic_s(held, plan, site, Collective.ALL_REDUCE, gradient), backward_s)
+        total_s = exposed_s(over_replicas_s(held, plan, site, Collective.ALL_REDUCE, gradient), backward_s)
     elif plan.zero < 3:
-        reduced_s = _traffic_s(held, plan, site, Collective.REDUCE_SCATTER, gradient) + between_s
-        gathered_s = _traffic_s(held, plan, site, Collective.ALL_GATHER, weight_bytes(plan))
+        reduced_s = over_replicas_s(held, plan, site, Collective.REDUCE_SCATTER, gradient) + between_s
+        gathered_s = over_replicas_s(held, plan, site, Collective.ALL_GATHER, sent_bytes(plan, site))
         total_s = exposed_s(reduced_s, backward_s) + exposed_s(gathered_s, forward_s)
     else:
         total_s = between_s if software_named(site.pricer.software).loops else exposed_s(between_s, backward_s)
     count = held[0] / (plan.sharded_over if plan.zero else 1)
     count += held[1] / (plan.experts_sharded_over if plan.zero else 1)
-    return total_s + _update_s(stage, count, sum(held), plan, site)
+    return total_s + _update_s(stage, count, sum(held), plan, site) + weights_cast_s(sum(held), plan, site)

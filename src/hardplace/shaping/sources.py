@@ -15,8 +15,9 @@ from hardplace.cost.gpu.models import gpu_model
 from hardplace.cost.gpu.timer import GpuTimer
 from hardplace.cost.gpu.types import Fit, GpuModel
 from hardplace.cost.layers.recognise import decoder_of
-from hardplace.cost.layers.software import ON_ARRAYS, ways
+from hardplace.cost.layers.software import ON_ARRAYS
 from hardplace.cost.layers.timer import Roofline, Timer
+from hardplace.cost.layers.ways import ways
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device_names
 from hardplace.hardware.device import Device, Multiprocessors

@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from hardplace.cost.layers.software import SOFTWARE, Dispatcher, Graphs, Ways, routing_launches, ways
+from hardplace.cost.layers.software import SOFTWARE, Dispatcher, Graphs
+from hardplace.cost.layers.ways import Ways, routing_launches, ways
 
 SAID = {
     "dispatcher": tuple(Dispatcher),

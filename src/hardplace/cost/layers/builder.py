@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from hardplace.cost.layers.eager import EagerKernels, rms_norm
+from hardplace.cost.layers.low_precision import Cast
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import CollectiveWork, GemmWork, StreamWork, Work
 from hardplace.cost.types import Collective
@@ -90,11 +91,36 @@ class Builder:
         return tuple(one for piece in reversed(self.backward) for one in piece)
 
     def linear(
-        self, rows: int, outputs: int, inputs: int, *, low: bool = True, bias: bool = False, matrices: int = 1
+        self,
+        rows: int,
+        outputs: int,
+        inputs: int,
+        *,
+        low: bool = True,
+        bias: bool = False,
+        matrices: int = 1,
+        cast: Cast = Cast.ALONE,
+        enters: bool = False,
+        leaves: bool = False,
     ) -> None:
-        """Add a linear layer of the rank's own size, of so many matrices side by side; its backward pass holds a 16-bit
-        weight gradient, before it is added up, and the gradients of its input and output."""
+        """Add a linear layer of the rank's own size; its backward pass holds a 16-bit weight gradient, before it is
+        added up, and the gradients of its input and output.
+
+        Args:
+            rows: Tokens.
+            outputs: Features that the rank gives.
+            inputs: Features that it takes.
+            low: Whether a plan's low precision applies.
+            bias: Whether it has a bias.
+            matrices: Matrices side by side.
+            cast: Who casts the input in low precision.
+            enters: It stands behind `enter`, whose gather sends the cast input.
+            leaves: It stands before `leave`, whose gather of the gradient sends it cast.
+        """
         one, input_gradient, weight_gradient = _linear(rows, outputs, inputs, self.degrees, low=low)
+        ranks = self.degrees.tensor if self.degrees.sequence else 1
+        one = replace(one, cast=cast, gathered=ranks if enters else 1)
+        input_gradient = replace(input_gradient, gathered=ranks if leaves else 1)
         self.add([one], [input_gradient, weight_gradient])
         self.parameters += outputs * inputs + (outputs if bias else 0)
         self.tensors += matrices * (2 if bias else 1)
@@ -106,7 +132,7 @@ class Builder:
         rows, size = max(1, copies // held), self.degrees.activation_bytes
         ragged = self.shape.experts is not None and not self.shape.experts.capacity
         one, input_gradient, weight_gradient = (
-            replace(product, cast=not self.degrees.fused_experts, useful=useful)
+            replace(product, cast=Cast.PRODUCT if self.degrees.fused_experts else Cast.ALONE, useful=useful)
             for product in _linear(rows, outputs, inputs, self.degrees, experts=held, ragged=ragged)
         )
         self.add([one], [input_gradient, weight_gradient], self.spare * self.kept_share * size * copies * inputs)
@@ -191,13 +217,13 @@ class Builder:
             size = 3.0 * self.degrees.activation_bytes * rows * self.shape.hidden
             self.add([], [StreamWork(kind=Stream.ELEMENTWISE, bytes=(count - 1) * size, launches=count - 1)])
 
-    def enter(self) -> None:
+    def enter(self, *, low: bool = True) -> None:
         """Add what stands before products cut by output features: a gather with sequence parallelism, else the
-        all-reduce of the input's gradient."""
+        all-reduce of the input's gradient; low: whether a plan's low precision applies to them."""
         if self.degrees.tensor == 1:
             return
         size = 1.0 * self.degrees.activation_bytes * self.tokens * self.shape.hidden
-        gather = CollectiveWork(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR)
+        gather = CollectiveWork(collective=Collective.ALL_GATHER, bytes=size, group=Group.TENSOR, directions=int(low))
         scatter = CollectiveWork(collective=Collective.REDUCE_SCATTER, bytes=size, group=Group.TENSOR)
         reduce = CollectiveWork(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)
         if self.degrees.sequence:
@@ -255,7 +281,7 @@ class Builder:
             kinds = (Collective.REDUCE_SCATTER, Collective.ALL_GATHER)
             if self.degrees.sequence:
                 one, back = (CollectiveWork(collective=kind, bytes=size, group=Group.TENSOR) for kind in kinds)
-                self.add([one], [back])
+                self.add([one], [replace(back, directions=2)])  # its input's gradient reads rows, its weights' columns
             else:
                 self.add([CollectiveWork(collective=Collective.ALL_REDUCE, bytes=size, group=Group.TENSOR)], [])
         own = size * self.local / self.tokens

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from hardplace.cost.layers.builder import Builder
 from hardplace.cost.layers.eager import rotation
+from hardplace.cost.layers.low_precision import Cast
 from hardplace.cost.layers.modules_again import modules_again
 from hardplace.cost.layers.types import Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, LayerWork, StreamWork, Work
@@ -44,7 +45,7 @@ def _attention(b: Builder, number: int) -> None:
     if shape.latent is None:
         width = (heads + 2 * kv_heads) * shape.head_dim
         b.branches(b.tokens, 3)
-        b.linear(b.tokens, width, shape.hidden, bias=bias)
+        b.linear(b.tokens, width, shape.hidden, bias=bias, cast=Cast.NORM, enters=True)
         value, query = shape.head_dim, shape.head_dim
     else:
         value, query = shape.latent.value, shape.latent.nope + shape.latent.rope
@@ -88,7 +89,7 @@ def _attention(b: Builder, number: int) -> None:
         b.over_blocks(kv_heads * (query + value), out)
     if degrees.exchanges_heads:
         b.exchange_heads((out,), (1.0 + b.kept_share - b.twice) * out)  # attention's own beside the projection's input
-    b.linear(b.tokens, shape.hidden, out, bias=bias)
+    b.linear(b.tokens, shape.hidden, out, bias=bias, leaves=True)
     b.leave()
 
 
@@ -103,23 +104,24 @@ def _latent(b: Builder, heads: int) -> None:
         b.normalised(b.tokens, latent.query, 2.0 * size * b.tokens * latent.query)
         b.parameters += latent.query
         b.tensors += 1
-    b.linear(b.tokens, heads * query, latent.query or shape.hidden)
+    up = Cast.NORM if latent.query else Cast.ALONE
+    b.linear(b.tokens, heads * query, latent.query or shape.hidden, cast=up)
     b.linear(b.tokens, latent.key_value + latent.rope, shape.hidden)
     b.normalised(b.tokens, latent.key_value, 2.0 * size * b.tokens * latent.key_value)
     b.parameters += latent.key_value
     b.tensors += 1
-    b.linear(b.tokens, heads * (latent.nope + latent.value), latent.key_value)
+    b.linear(b.tokens, heads * (latent.nope + latent.value), latent.key_value, cast=Cast.NORM)
 
 
-def _dense(b: Builder, ffn: int, rows: int, tensor: int) -> None:
+def _dense(b: Builder, ffn: int, rows: int, tensor: int, cast: Cast = Cast.NORM) -> None:
     shape, size = b.shape, b.degrees.activation_bytes
     own, matrices, bias = ffn // tensor, 2 if shape.gated else 1, not shape.gated
     b.branches(rows, matrices)
-    b.linear(rows, matrices * own, shape.hidden, bias=bias, matrices=matrices)
+    b.linear(rows, matrices * own, shape.hidden, bias=bias, matrices=matrices, cast=cast, enters=True)
     one = 1.0 * size * rows * own
     kept = (matrices + b.unfused + b.kept_share) * one  # inputs of the activation and of the last product
     b.activation(one, kept)
-    b.linear(rows, shape.hidden, own, bias=bias)
+    b.linear(rows, shape.hidden, own, bias=bias, leaves=True)
 
 
 def _mixture(b: Builder) -> None:
@@ -156,7 +158,7 @@ def _mixture(b: Builder) -> None:
     else:
         b.moved(Stream.DISPATCH, back[0] * passed, back[1] * passed, saved_bytes=passed, launches=some)
     if moe.shared_ffn:
-        _dense(b, moe.shared_ffn, b.tokens, degrees.tensor)
+        _dense(b, moe.shared_ffn, b.tokens, degrees.tensor, Cast.ALONE)  # the norm before is the router's too
 
 
 def _masked(b: Builder, copies: int, *, gathers: bool) -> None:
@@ -283,7 +285,7 @@ def head(shape: DecoderShape, degrees: Degrees) -> LayerWork:
     """Return the last norm, the logits (cut by vocabulary) and the cross entropy in fp32."""
     b = Builder(shape, degrees)
     b.norm()
-    b.enter()
+    b.enter(low=False)
     vocab = -(-shape.vocab // degrees.tensor)
     b.linear(b.tokens, vocab, shape.hidden, low=False)
     logits = 1.0 * b.tokens * vocab

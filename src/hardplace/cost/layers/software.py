@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.errors import unknown
 
 
@@ -63,6 +64,10 @@ class Software:
         autograd: Layers are plain PyTorch: products keep their inputs as they ran on them, in 16 bit (torchao's fp8)
             and gathered (DTensor's sequence parallelism), where Transformer Engine and Megatron-LM keep 8 bits and the
             rank's own part.
+        fp8_recipe: How tensors of products in fp8 are scaled.
+        fine_fp8: On devices of NVIDIA with blocks of 32 elements in hardware (Blackwell) mxfp8 instead.
+        sends_casts: Tensor-parallel ranks cast what they gather first, so that it goes in low precision (Transformer
+            Engine's sequence parallelism, torchao's).
         dropout: Dropout after attention and MLP.
         fused_softmax: Attention that is not one kernel scales, masks and takes the softmax of up to 2,048 keys in one
             (Megatron-LM's fused_kernels since 2021).
@@ -120,6 +125,9 @@ class Software:
     eager: bool = False
     returns_cache: bool = False
     autograd: bool = False
+    fp8_recipe: Fp8Recipe = Fp8Recipe.TENSORWISE
+    fine_fp8: bool = False
+    sends_casts: bool = False
     dropout: bool = False
     fused_softmax: bool = False
     aligned_heads: bool = False
@@ -145,8 +153,6 @@ class Software:
 
 # Share of a step's kernels that the host still launches one by one (C: parts of a layer are attention and router).
 LAUNCHED = {Graphs.NONE: 1.0, Graphs.PARTIAL: 0.5, Graphs.LAYER: 0.15, Graphs.FULL: 0.05}
-# Kernels of a mixture's router, preprocessing and permutation over those of an all-to-all where nothing is captured.
-_ROUTING = {Dispatcher.ALL_TO_ALL: 1.0, Dispatcher.DEEPEP: 0.6, Dispatcher.HYBRIDEP: 0.6}
 NONE_NAMED, ON_ARRAYS = "", "xla-arrays"  # of GPUs, and of chips with arrays
 TORCHTITAN, TORCHTITAN_EAGER = "torchtitan", "torchtitan-eager"
 ON_ARRAY_SOFTWARE = (ON_ARRAYS, "neuron", "gaudi")
@@ -160,12 +166,20 @@ MINIMAL_WITH_CONTEXT, MINIMAL, SAVE_ATTENTION = (
 )
 _XLA_POLICIES = (MINIMAL_WITH_CONTEXT, MINIMAL, SAVE_ATTENTION)
 SOFTWARE: dict[str, Software] = {
-    NONE_NAMED: Software(title="none named: the centre of the software known", exchanges_heads=True, repeats_keys=True),
+    NONE_NAMED: Software(
+        title="none named: the centre of the software known",
+        exchanges_heads=True,
+        repeats_keys=True,
+        fine_fp8=True,
+        sends_casts=True,
+    ),
     "megatron-core": Software(
         title="Megatron Core with Transformer Engine (NeMo, Megatron-Bridge)",
         tensor_overlap=True,
         routing_launches=1000,
         exchanges_heads=True,
+        fine_fp8=True,
+        sends_casts=True,
         policies=(
             ("layernorm",),
             ("moe_act",),
@@ -242,6 +256,7 @@ SOFTWARE: dict[str, Software] = {
         loss_bytes=12,
         split_loss_bytes=14,
         autograd=True,
+        sends_casts=True,
         fragmentation=0.01,
         one_copy=True,
         policies=(("op",),),
@@ -252,6 +267,7 @@ SOFTWARE: dict[str, Software] = {
         split_loss_bytes=14,
         eager=True,
         autograd=True,
+        sends_casts=True,
         fragmentation=0.01,
         one_copy=True,
         policies=(("op",),),
@@ -264,6 +280,7 @@ SOFTWARE: dict[str, Software] = {
     "xla": Software(
         title="JAX and XLA on GPUs (MaxText, Paxml)",
         loss_passes=6,
+        fp8_recipe=Fp8Recipe.DELAYED,
         blocks_of_keys=False,
         one_copy=True,
         gathered_layers=1.0,
@@ -275,6 +292,7 @@ SOFTWARE: dict[str, Software] = {
     ),
     ON_ARRAYS: Software(
         title="XLA on chips with arrays (MaxText on TPUs)",
+        fp8_recipe=Fp8Recipe.DELAYED,
         tensor_overlap=True,
         fused_loss=True,
         loss_passes=2,
@@ -291,21 +309,9 @@ SOFTWARE: dict[str, Software] = {
         group_rows=(256, 512),  # the medians of tokamax's tuned tables
         policies=_XLA_POLICIES,
     ),
-    "neuron": Software(title="AWS Neuron on Trainium", blocks_of_keys=False),
-    "gaudi": Software(title="Intel Gaudi's software with PyTorch", blocks_of_keys=False),
+    "neuron": Software(title="AWS Neuron on Trainium", fp8_recipe=Fp8Recipe.DELAYED, blocks_of_keys=False),
+    "gaudi": Software(title="Intel Gaudi's software with PyTorch", fp8_recipe=Fp8Recipe.DELAYED, blocks_of_keys=False),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ways:
-    """How a plan is run: software and what of its habits the plan changes, all settled."""
-
-    software: str
-    dispatcher: Dispatcher
-    graphs: Graphs
-    tensor_overlap: bool
-    expert_overlap: bool
-    fused_experts: bool
 
 
 def on_arrays_of(vendor: str) -> str:
@@ -322,35 +328,3 @@ def software_named(name: str) -> Software:
     if name not in SOFTWARE:
         raise unknown("software", name, tuple(one for one in SOFTWARE if one))
     return SOFTWARE[name]
-
-
-def ways(
-    software: str = NONE_NAMED,
-    *,
-    dispatcher: Dispatcher | None = None,
-    graphs: Graphs | None = None,
-    tensor_overlap: bool | None = None,
-    expert_overlap: bool | None = None,
-    fused_experts: bool | None = None,
-) -> Ways:
-    """Return how a plan is run: what it says, else the software's habit.
-
-    Raises:
-        BadInput: For unknown software.
-    """
-    usual = software_named(software)
-    return Ways(
-        software=software,
-        dispatcher=usual.dispatcher if dispatcher is None else dispatcher,
-        graphs=usual.graphs if graphs is None else graphs,
-        tensor_overlap=usual.tensor_overlap if tensor_overlap is None else tensor_overlap,
-        expert_overlap=usual.expert_overlap if expert_overlap is None else expert_overlap,
-        fused_experts=usual.fused_experts if fused_experts is None else fused_experts,
-    )
-
-
-def routing_launches(how: Ways) -> int:
-    """Return the kernels that a mixture's router, preprocessing and permutation launch in a pass forward and back, of
-    which graphs of parts of a layer take all but a tenth."""
-    left = {Graphs.NONE: 1.0, Graphs.PARTIAL: 0.1}.get(how.graphs, 0.0)
-    return int(left * _ROUTING[how.dispatcher] * software_named(how.software).routing_launches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hardplace.cost.layers.low_precision import Cast
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.types import Collective
 from hardplace.workload.types import Group, seen_share
@@ -25,7 +26,9 @@ class GemmWork:
         grouped: Whether it is of a mixture of experts.
         ragged: Whether its products have rows as the routing has it, one behind the other, so that tiles of a kernel of
             all of them reach over their edges; else each has its rows, filled or not.
-        cast: Whether operands are cast by kernels of their own, where low precision applies.
+        cast: Who casts the first operand where low precision applies: forward the input, backward the output's
+            gradient.
+        gathered: Tensor-parallel ranks that cast a part of that operand each, before they gather it.
         useful: Share of its operations that the model asks for; rows that no token fills are none of them.
     """
 
@@ -38,7 +41,8 @@ class GemmWork:
     low: bool = True
     grouped: bool = False
     ragged: bool = False
-    cast: bool = True
+    cast: Cast = Cast.ALONE
+    gathered: int = 1
     useful: float = 1.0
 
     @property
@@ -122,12 +126,15 @@ class CollectiveWork:
         bytes: Bytes of the whole tensor on one rank.
         group: Process group.
         copies: Copies of each token among the bytes of an all-to-all (experts a token).
+        directions: Of a gathered operand of products in low precision, which may go as it was cast: in how many
+            directions they read it, 1 or 2; 0: it goes in 16 bit.
     """
 
     collective: Collective
     bytes: float
     group: Group
     copies: int = 1
+    directions: int = 0
 
 
 Work = GemmWork | AttentionWork | StreamWork | CollectiveWork

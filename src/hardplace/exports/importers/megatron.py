@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
 from hardplace.exports.importers.found import Answers, ImportedPlan, asked, count, divided, plan_of
@@ -44,7 +45,6 @@ _CHANGES = {
     "--enable-cuda-graph": "no waits for the host: less time a step",
     "--external-cuda-graph": "no waits for the host: less time a step",
     "--mtp-num-layers": "further layers and heads: more time and memory",
-    "--fp8-param-gather": "weights are gathered in 8 bits: less traffic",
     "--microbatch-group-size-per-virtual-pipeline-stage": "another order of chunks: other time and memory",
     "--delay-wgrad-compute": "weight gradients come later: other time a step",
 }
@@ -57,7 +57,7 @@ _READ = {
     "--account-for-embedding-in-pipeline-split", "--account-for-loss-in-pipeline-split", "--use-torch-fsdp2",
     "--data-parallel-sharding-strategy", "--outer-dp-sharding-strategy", "--num-distributed-optimizer-instances",
     "--recompute-granularity", "--recompute-method", "--recompute-num-layers", "--recompute-modules", "--bf16",
-    "--fp16", "--fp8-format", "--fp8-recipe", "--fp4-format", "--fp4-recipe", "--optimizer",
+    "--fp16", "--fp8-format", "--fp8-recipe", "--fp8-param-gather", "--fp4-format", "--fp4-recipe", "--optimizer",
     "--use-precision-aware-optimizer", "--cpu-offloading-num-layers",
     "--exp-avg-dtype", "--exp-avg-sq-dtype", "--optimizer-cpu-offload", "--optimizer-offload-fraction",
     "--grad-reduce-in-bf16", "--overlap-grad-reduce", "--overlap-param-gather", "--attention-backend",
@@ -135,7 +135,7 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
         "dispatcher": _dispatcher(flags),
         "graphs": _graphs(flags),
         **_stages(reader, degrees["pipeline"]),
-        **_numerics(flags),
+        **_numerics(flags, place),
     }
     if degrees["context"] > 1:
         fields["context_exchange"] = _EXCHANGES.get(flags.get("--cp-comm-type", ""), ContextExchange.RING)
@@ -231,7 +231,7 @@ def _stages(reader: _Flags, pipeline: int) -> dict[str, Any]:
     return {"virtual": virtual, "stages": tuple(stages)}
 
 
-def _numerics(flags: Mapping[str, str]) -> dict[str, Any]:
+def _numerics(flags: Mapping[str, str], place: str) -> dict[str, Any]:
     kinds = {"sgd": OptimizerKind.SGD, "muon": OptimizerKind.MUON}
     optimizer = kinds.get(flags.get("--optimizer", "adam"), OptimizerKind.ADAMW)
     if flags.get("--exp-avg-dtype") == "fp8":
@@ -243,10 +243,21 @@ def _numerics(flags: Mapping[str, str]) -> dict[str, Any]:
         precision = Format.FP4
     elif "--fp8-format" in flags:
         precision = Format.FP8
+    found: dict[str, Any] = {}
+    if precision is Format.FP8:
+        found = {"fp8_recipe": _recipe(flags.get("--fp8-recipe", "delayed"), place)}  # its default
+        found["fp8_gather"] = "--fp8-param-gather" in flags
     short = "--grad-reduce-in-bf16" in flags or (
         precision is Format.FP16 and "--accumulate-allreduce-grads-in-fp32" not in flags
     )
-    return {"optimizer": optimizer, "precision": precision, "gradient": "bf16" if short else "fp32"}
+    return {"optimizer": optimizer, "precision": precision, "gradient": "bf16" if short else "fp32", **found}
+
+
+def _recipe(word: str, place: str) -> Fp8Recipe:
+    able = [one for one in Fp8Recipe if one is not Fp8Recipe.NVFP4]
+    if word not in able:
+        raise BadInput(f"{place}: --fp8-recipe: {word!r}: expected {' or '.join(able)}")
+    return Fp8Recipe(word)
 
 
 def _dispatcher(flags: Mapping[str, str]) -> Dispatcher:

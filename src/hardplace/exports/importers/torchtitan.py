@@ -75,6 +75,7 @@ def from_torchtitan(path: Path, answers: Answers) -> ImportedPlan:
         "dispatcher": _dispatcher(one),
         **_numerics(sections, batch),
     }
+    fields["fp8_gather"] = fields["precision"] is Format.FP8 and fields["zero"] > 0 and _gathers(sections)
     if pipeline > 1:
         fields |= _stages(one, pipeline, place)
     recompute, notes = _recompute(sections, python)
@@ -119,6 +120,15 @@ def _numerics(sections: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str
     if isinstance(named, dict) and named.get("name") == "DistMuon":
         kind = OptimizerKind.MUON
     return {"precision": precision, "optimizer": kind}
+
+
+def _gathers(sections: Mapping[str, Any]) -> bool:
+    """Return whether a job gathers weights in fp8, in the section of 0.2 or in that of earlier releases."""
+    one: Any = sections.get("quantize", {})
+    for name in ("linear", "float8"):
+        one = one.get(name, {}) if isinstance(one, dict) else {}
+    older = sections.get("float8", {})
+    return any(isinstance(part, dict) and part.get("enable_fsdp_float8_all_gather") is True for part in (one, older))
 
 
 def _stages(one: Mapping[str, Any], pipeline: int, place: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Graphs
 from hardplace.exports.limits.mends import no_expert, to, to_zero
 from hardplace.exports.limits.shared import (
@@ -19,8 +20,10 @@ from hardplace.exports.limits.shared import (
     NO_TENSOR_OVERLAP,
     ONE_ALIKE,
     ONLY_BY_OPERATOR,
+    WEIGHTS_IN_16BIT,
     WHOLE_CONTEXT,
     is_one_of,
+    scaled_as,
 )
 from hardplace.exports.limits.types import TrainerLimit
 from hardplace.plans.plan import ContextExchange, Format, OptimizerKind, PipelineSchedule, Plan
@@ -53,6 +56,8 @@ FSDP = (
         mends=to(offload=False),
     ),
     ALL_OR_NOTHING,
+    scaled_as(Fp8Recipe.TENSORWISE),
+    WEIGHTS_IN_16BIT,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher
 from hardplace.exports.limits.mends import even, no_pipeline, to, to_zero
 from hardplace.exports.limits.shared import (
@@ -13,8 +14,10 @@ from hardplace.exports.limits.shared import (
     NO_SELECTIVE,
     ONE_ALIKE,
     PLAIN_DISPATCH,
+    WEIGHTS_IN_16BIT,
     WHOLE_CONTEXT,
     is_one_of,
+    scaled_as,
 )
 from hardplace.exports.limits.stages import layers_by_chunk
 from hardplace.exports.limits.types import TrainerLimit
@@ -81,6 +84,8 @@ MAXTEXT = (
             {"precision": Format.BF16},
         ),
     ),
+    scaled_as(Fp8Recipe.DELAYED),
+    WEIGHTS_IN_16BIT,
     NO_8BIT,
     TrainerLimit(
         field="gradient",

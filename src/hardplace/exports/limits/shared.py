@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.exports.limits.mends import (
     by_operator,
@@ -16,7 +17,7 @@ from hardplace.exports.limits.mends import (
 )
 from hardplace.exports.limits.stages import empty_chunk, same_order
 from hardplace.exports.limits.types import ModelFacts, TrainerLimit
-from hardplace.plans.plan import INSIDE_OUT, ContextExchange, OptimizerKind, Plan
+from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Format, OptimizerKind, Plan
 from hardplace.workload.types import Recompute
 
 
@@ -132,6 +133,27 @@ NO_HEAD_EXCHANGE = TrainerLimit(
     reason="keys are gathered or passed around a ring there",
     broken=lambda plan, facts: plan.exchanges_heads,
     mends=to(context_exchange=ContextExchange.ALL_GATHER),
+)
+
+
+def scaled_as(*recipes: Fp8Recipe) -> TrainerLimit:
+    """Return the limit of a trainer that has these recipes of fp8 alone."""
+    names = " or ".join(recipes)
+    return TrainerLimit(
+        field="fp8_recipe",
+        reason=f"tensors in fp8 are scaled as {names} there",
+        broken=lambda plan, facts: (
+            plan.precision is Format.FP8 and plan.fp8_recipe is not None and plan.fp8_recipe not in recipes
+        ),
+        mends=to(fp8_recipe=recipes[0]),
+    )
+
+
+WEIGHTS_IN_16BIT = TrainerLimit(
+    field="fp8_gather",
+    reason="weights are gathered in 16 bit there",
+    broken=is_one_of("fp8_gather", True),
+    mends=to(fp8_gather=False),
 )
 ONE_ALIKE = (BRANCHES, KINDS, ORDER, NO_16BIT_MOMENTS, NO_OFFLOADED_LAYERS)  # of all but Megatron's
 

@@ -39,7 +39,8 @@ from hardplace.plans.placement.partitions import PlanPartitions
 from hardplace.plans.placement.space import ModelDims, PlanSpace, shape_of
 from hardplace.plans.placement.stages import LayerColumns, LayerVariants, Stages, layers_of
 from hardplace.plans.plan import INSIDE_OUT, Plan
-from hardplace.plans.timing import Known, end_of_stage, groups_of, replicas_of
+from hardplace.plans.replica_traffic import replicas_of
+from hardplace.plans.timing import Known, end_of_stage, groups_of
 from hardplace.workload.sharding.shards import RankShards
 from hardplace.workload.types import Layer, Recompute, Workload
 

@@ -11,7 +11,8 @@ from hardplace.cost.collectives import Ring, parts
 from hardplace.plans.fleet import Fleet
 from hardplace.plans.placement.space import ModelDims, PlanSpace, contexts_of
 from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, PipelineSchedule, Plan
-from hardplace.plans.timing import groups_of, replicas_of
+from hardplace.plans.replica_traffic import replicas_of
+from hardplace.plans.timing import groups_of
 from hardplace.workload.types import Recompute
 
 MICRO_BATCHES = (1, 2, 4, 8, 16)  # samples

@@ -16,7 +16,17 @@ from hardplace.workload.types import OperatorKind, Recompute, Workload
 
 HEADROOM = 0.05  # of a device's memory that plans keep free unless asked otherwise (judged; its interval is wider)
 NUMERICS = (
-    *("precision", "optimizer", "gradient", "offload", "offload_layers", "overlap", "flash"),
+    *(
+        "precision",
+        "fp8_recipe",
+        "fp8_gather",
+        "optimizer",
+        "gradient",
+        "offload",
+        "offload_layers",
+        "overlap",
+        "flash",
+    ),
     *("fragmentation", "reserve_bytes"),
 )
 WAYS = (

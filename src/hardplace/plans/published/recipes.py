@@ -20,7 +20,7 @@ _RELEASE = re.compile(r"^(\d\d)\.(\d\d)(?:\.(\d\d))?")  # of a NeMo container
 _FIRST, _LAST = (0, 0, 0), (99, 0, 0)
 _BLACKWELL = ("B200", "B300", "GB200", "GB300")
 _RACKS = ("GB200", "GB300")
-_COARSE = ("bf16", "fp8-cs", "fp8")  # precisions whose experts run no fused kernel
+_FINE = ("mxfp8", "nvfp4")  # scaling with which experts may run a fused kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Recipe:
         return (
             re.search(self.model, model) is not None
             and (not self.devices or row["device"] in self.devices)
-            and (self.fine is None or self.fine is not (row["precision"] in _COARSE))
+            and (self.fine is None or self.fine is (row.get("fp8_recipe", "") in _FINE))
             and self.since <= release < self.before
             and all(int(float(row[name] or 1)) == value for name, value in self.layout.items())
         )
@@ -189,7 +189,7 @@ def released(row: Mapping[str, str]) -> tuple[int, int, int] | None:
 
 
 def recipe_of(row: Mapping[str, str]) -> Recipe | None:
-    """Return the recipe that a row of a mixture ran, None for any other row."""
+    """Return the recipe that a row of a mixture ran, spelled as it is read; None for any other row."""
     release = released(row)
     if release is None or not row["moe"] or "Megatron-Bridge" not in row["source"]:
         return None
@@ -201,7 +201,7 @@ def recipe_fields(row: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a plan that the recipe of a row of Megatron-Bridge sets; {}: nothing is known of it.
 
     Args:
-        row: A row whose note begins with the release.
+        row: A row whose note begins with the release, spelled as it is read.
     """
     if found := recipe_of(row):
         return found.fields

@@ -53,7 +53,7 @@ NEEDED = (
 # Columns that a table may have besides: what a run states of how it was run, and what is kept for readers.
 STATED = (
     *("software", "backend", "dispatcher", "graphs", "tp_overlap", "dp_overlap", "ep_overlap"),
-    *("recompute_modules", "offload_layers", "context_exchange", "schedule"),
+    *("recompute_modules", "offload_layers", "context_exchange", "schedule", "fp8_recipe", "fp8_gather"),
 )
 _BESIDE = (
     *("model", "devices_per_node", "tflops_per_device", "mfu", "tokens_per_s_per_device", "iter_s", "note", "oom"),

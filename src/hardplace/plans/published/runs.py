@@ -131,8 +131,8 @@ def _contradictions(row: Mapping[str, str], plan: Plan, shape: DecoderShape) -> 
 
 
 def _format(text: str) -> Format | None:
-    known = {"bf16": Format.BF16, "fp16": Format.FP16, "fp8": Format.FP8, "mxfp8": Format.FP8, "nvfp4": Format.FP4}
-    return next((found for name, found in (known | {"fp32": Format.FP32}).items() if text.startswith(name)), None)
+    known = {"bf16": Format.BF16, "fp16": Format.FP16, "fp8": Format.FP8, "nvfp4": Format.FP4, "fp32": Format.FP32}
+    return next((found for name, found in known.items() if text.startswith(name)), None)
 
 
 def _plan(row: Mapping[str, str]) -> Plan:

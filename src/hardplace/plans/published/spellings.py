@@ -37,6 +37,19 @@ _ALSO = {
 _MEMORY = re.compile(r"(?:^| )(\d+) ?g(?:i?b)?$")
 _WITHIN = 0.1  # of a memory that a name says: vendors count GB, drivers GiB less what they keep
 _FORMATS = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "tf32": "fp32", "fp4": "nvfp4"}
+# Recipes of scaling in fp8, as trainers, tables and Transformer Engine call them.
+_RECIPES = {
+    **dict.fromkeys(("delayed", "ds", "delayedscaling", "fp8ds"), "delayed"),
+    **dict.fromkeys(("tensorwise", "current", "cs", "currentscaling", "pertensor", "dynamic", "fp8cs"), "tensorwise"),
+    **dict.fromkeys(("float8currentscaling", "tensor", "pertensorcurrentscaling", "tensorwisescaling"), "tensorwise"),
+    **dict.fromkeys(
+        ("blockwise", "sc", "ss", "subchannel", "blockscaling", "float8blockscaling", "fp8sc"), "blockwise"
+    ),
+    **dict.fromkeys(("block", "blockwisescaling", "subchannelscaling", "deepseek", "fp8ss"), "blockwise"),
+    **dict.fromkeys(("mxfp8", "mx", "mxfp8blockscaling", "fp8mx"), "mxfp8"),
+    **dict.fromkeys(("nvfp4", "nvfp4blockscaling"), "nvfp4"),
+}
+_SCALED = re.compile(r"(fp8|float8)[-_ (]*([a-z][a-z0-9_ -]*?)\)?$")  # a precision with its recipe
 _NO = ("none", "no", "off", "0", "false", "n", "disabled", "without")
 _YES = ("yes", "on", "1", "true", "y", "enabled")
 _MODULE = {
@@ -154,7 +167,9 @@ def canonical(row: Mapping[str, str]) -> dict[str, str]:
     """Return a row in whose cells precision, ZeRO, recompute, kernels, exchanges and schedules are spelled as they are
     read; doing it again changes nothing."""
     found = dict(row)
-    found["precision"] = _precision(row["precision"])
+    found["precision"], scaled = _precision(row["precision"])
+    if scaled := row.get("fp8_recipe", "").strip() or row.get("low_recipe", "").strip() or scaled:
+        found["fp8_recipe"] = _RECIPES.get(squashed(scaled), scaled)
     found["zero_stage/fsdp"] = _sharding(row["zero_stage/fsdp"])
     found["recompute"] = _recompute(row)
     if row.get("recompute_modules", "").strip():
@@ -167,12 +182,15 @@ def canonical(row: Mapping[str, str]) -> dict[str, str]:
     return found | ({"backend": backend} if backend or "backend" in row else {})
 
 
-def _precision(text: str) -> str:
+def _precision(text: str) -> tuple[str, str]:
+    """Return the format that a cell says, and the recipe of scaling that it says with it; "": none."""
     plain = re.sub(r"\s+", "", text.lower())
     for word, name in _FORMATS.items():
         if plain == word or (plain.startswith(word) and not plain[len(word)].isalnum()):
-            return name + plain[len(word) :]
-    return plain
+            return name + plain[len(word) :], "nvfp4" if name == "nvfp4" else ""
+    scaled = _SCALED.match(plain)
+    recipe = "mxfp8" if plain == "mxfp8" else _RECIPES.get(squashed(scaled[2]), "") if scaled else ""
+    return ("fp8", recipe) if recipe else (plain, "nvfp4" if plain == "nvfp4" else "")
 
 
 def _sharding(text: str) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import (
     ON_ARRAYS,
     SOFTWARE,
@@ -82,7 +83,12 @@ _YEAR = re.compile(r"(?<![0-9a-f])(20[12]\d)(?:[01]\d)?(?![0-9a-f])")
 # Modules that are not compiled, where a software compiles them unless told.
 _EAGER = re.compile(r"without torch\.?compile|\bno torch\.?compile|torch\.?compile off|\beager\b", re.IGNORECASE)
 _FUSED = re.compile(r"fused[^;]*(?:norm|swiglu|rotary)", re.IGNORECASE)
-_COLUMNS = {"tp_overlap": "tensor_overlap", "ep_overlap": "expert_overlap", "dp_overlap": "overlap"}
+_COLUMNS = {
+    "tp_overlap": "tensor_overlap",
+    "ep_overlap": "expert_overlap",
+    "dp_overlap": "overlap",
+    "fp8_gather": "fp8_gather",
+}
 
 
 def software_of(row: Mapping[str, str]) -> str:
@@ -145,6 +151,7 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
         found["fused_loss"] = True  # cross_entropy_fusion_impl te (Primus: examples/megatron/configs)
     if "Megatron-Bridge" in row["source"] and released(row):
         found |= recipe_fields(row)
+    found |= _low_precision(row, software)
     if row["precision"].startswith("nvfp4") and software == "megatron-core":
         found["tensor_overlap"] = False  # MLPerf's config_common_fp4.sh, Megatron-Bridge's recipes
     if (
@@ -160,6 +167,36 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
         if name not in found and pattern.search(text):
             found[name] = value
     return found | _stated(row)
+
+
+# Words of a note, first match.
+_SCALING = (
+    (re.compile(r"delayed[- ]scal|fp8,? delayed", re.IGNORECASE), Fp8Recipe.DELAYED),
+    (re.compile(r"current[- ]scaling|tensor[- ]?wise", re.IGNORECASE), Fp8Recipe.TENSORWISE),
+    (re.compile(r"block[- ]?wise|sub-?channel", re.IGNORECASE), Fp8Recipe.BLOCKWISE),
+    (re.compile(r"mxfp8", re.IGNORECASE), Fp8Recipe.MXFP8),
+)
+_NEMO_2 = re.compile(r"nemo-framework/2[5-9]\.")  # releases whose recipes are NeMo 2's
+_KEPT_IN_FP8 = re.compile(r"fp8[-_ ]param|(?:float|fp)8 all-gather", re.IGNORECASE)
+
+
+def _low_precision(row: Mapping[str, str], software: str) -> dict[str, Any]:
+    """Return how a row in fp8 scales its tensors, and whether its weights are kept in fp8, where its note or its source
+    says: Megatron-Bridge's recipes scale by the tensor unless a table says otherwise, others of Megatron Core by
+    earlier steps (its default, NeMo's and MLPerf's). NeMo of 2025 and Megatron-Bridge keep weights in fp8
+    (fp8_param_gather of their mixed_precision.py), but NeMo's in mxfp8 and those in blocks of 128."""
+    if not row["precision"].startswith("fp8"):
+        return {}
+    note, bridge = row.get("note", ""), "Megatron-Bridge" in row["source"]
+    recipe: str | None = row.get("fp8_recipe", "").strip() or None
+    recipe = recipe or next((one for pattern, one in _SCALING if pattern.search(note)), None)
+    if recipe is None and software == "megatron-core":
+        recipe = Fp8Recipe.TENSORWISE if bridge else Fp8Recipe.DELAYED
+    found: dict[str, Any] = {} if recipe is None else {"fp8_recipe": recipe}
+    kept = bridge or (_NEMO_2.search(row["source"]) and recipe != Fp8Recipe.MXFP8)
+    if _KEPT_IN_FP8.search(note) or (kept and recipe != Fp8Recipe.BLOCKWISE):
+        found["fp8_gather"] = True
+    return found
 
 
 # Layers whose activations Megatron-Bridge's recipes with FSDP offload (scripts/performance/configs/llama,
@@ -226,7 +263,7 @@ def _stated(row: Mapping[str, str]) -> dict[str, Any]:
     """Return what a row's own columns state; BadInput for a value that is none of theirs."""
     found: dict[str, Any] = {}
     kinds = {"dispatcher": Dispatcher, "graphs": Graphs, "context_exchange": ContextExchange}
-    for column, kind in (kinds | {"schedule": PipelineSchedule}).items():
+    for column, kind in (kinds | {"schedule": PipelineSchedule, "fp8_recipe": Fp8Recipe}).items():
         text = row.get(column, "").strip().lower()
         if text and text != "not stated":
             try:
