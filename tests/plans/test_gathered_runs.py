@@ -98,7 +98,7 @@ def test_every_row_of_open_frameworks_is_a_run(frameworks):
         "paddlenlp": "paddle", "flagpaddle": "paddle", "tinyllama": "fsdp-compiled", "hfblog": "fsdp-eager",
         "llama3": "",
         "olmocore": "fsdp-compiled", "ttdoc": "torchtitan", "tth200": "torchtitan", "vocabpar": "megatron-2021",
-        "dlperf-m": "megatron-2021", "dlperf-o": "",
+        "dlperf-m": "megatron-2021", "dlperf-o": "oneflow",
     }  # fmt: skip
 
 

@@ -168,6 +168,7 @@ def test_the_loss_of_16_bit_weights_without_autocast_is_in_16_bit_unless_the_mod
         (GPT, {"precision": Format.FP32, "optimizer": OptimizerKind.ADAMW_BF16}, (14, 12)),
         (replace(GPT, gated=True), {"precision": Format.FP16}, (14, 12)),
         (GPT, {"precision": Format.FP16, "software": "megatron-2021"}, (6, 0)),
+        (GPT, {"software": "oneflow"}, (6, 6)),
         (GPT, {"software": "torchtitan-eager"}, (12, 0)),
         (GPT, {"software": "torchtitan-eager", "tensor": 2, "data": 4}, (14 // 2, 0)),
         (GPT, {"software": "torchtitan", "tensor": 2, "data": 4}, (2 // 2, 0)),  # compiled

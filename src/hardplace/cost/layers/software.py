@@ -245,6 +245,13 @@ SOFTWARE: dict[str, Software] = {
         loss_passes=10,
         eager=True,
     ),
+    "oneflow": Software(
+        title="OneFlow's static graphs (2021)",
+        attention="default",
+        loss_passes=6,
+        dropout=True,
+        fragmentation=0.0,
+    ),
     "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, stops_early=True),
     "internevo": Software(
         title="InternEvo with its hybrid ZeRO (2023, 2024)",

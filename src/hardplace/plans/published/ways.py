@@ -32,6 +32,7 @@ _SOFTWARE = (
     (re.compile(r"torchtitan"), TORCHTITAN),
     (re.compile(r"InternEvo"), "internevo"),
     (re.compile(r"Paddle", re.IGNORECASE), "paddle"),
+    (re.compile(r"OneFlow \d"), "oneflow"),
     (re.compile(r"atorch"), "atorch"),
     (re.compile(r"fms-fsdp|torch\.?compile"), "fsdp-compiled"),
     (re.compile(r"maxtext|tpu-recipes|\bJAX\b", re.IGNORECASE), "xla"),
