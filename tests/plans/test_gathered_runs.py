@@ -154,6 +154,8 @@ def test_memory_is_counted_as_the_note_says(frameworks):
     assert as_counted(frameworks["paddlenlp-001"], stage) == stage.allocated_bytes
     assert as_counted(row | {"note": ""}, stage) == stage.total_bytes
     assert stage.allocated_bytes < stage.reserved_bytes < stage.total_bytes
+    assert as_counted(row | {"note": "memory: peak reserved", "source": "a page"}, stage) == stage.reserved_bytes
+    assert as_counted(row | {"note": "peak allocated", "source": "a page"}, stage) == stage.allocated_bytes
     shown = row | {"note": "memory of nvidia-smi"}  # software Megatron-LM of 2024
     assert as_counted(shown, stage) == 1.2 * stage.allocated_bytes + 6e9
     assert as_counted(frameworks["flagperf-001"], stage) == as_counted(shown, stage)

@@ -48,6 +48,7 @@ def own(**cells):
         ("AMD Instinct MI300X", "MI300X"), ("mi300x-192gb", "MI300X"), ("Gaudi 3", "Gaudi3"), ("TPU v6e", "TPUv6e"),
         ("Trillium", "TPUv6e"), ("Cloud TPU v5p", "TPUv5p"), ("trn2", "Trainium2-chip"), ("RTX 4090", "RTX4090"),
         ("A100-PCIE-80GB", "A100-80GB-PCIe"), ("NVIDIA A100-PCIE-40GB", "A100-40GB-PCIe"), ("h100-pcie", "H100-PCIe"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX-PRO-6000"), ("RTX PRO 6000", "RTX-PRO-6000"),
     ],
 )  # fmt: skip
 def test_a_device_is_known_by_its_usual_names(text, name):

@@ -15,8 +15,10 @@ from hardplace.plans.published.nodes import DEVICES
 
 _FIRST = re.compile(r"memory: max allocated of rank 0")  # whose stage is the first
 # By the source, or as the note says it.
-_ALLOCATED = re.compile(r"SimuMax|dlrover|Megatron-Bridge@\w+ skills|max_memory_allocated|(?:max|largest) allocated")
-_RESERVED = re.compile(r"torchtitan|max_memory_reserved|(?:max|largest) reserved")
+_ALLOCATED = re.compile(
+    r"SimuMax|dlrover|Megatron-Bridge@\w+ skills|max_memory_allocated|(?:max|largest|peak) allocated"
+)
+_RESERVED = re.compile(r"torchtitan|max_memory_reserved|(?:max|largest|peak) reserved")
 # What the device's tool shows of a run of Megatron's on A100 and later beside what torch's allocator gave out, in share
 # and bytes: what BLOOM's runs have, whose memory is that tool's too.
 _SHOWN = re.compile(r"nvidia-smi|FlagPerf@\w+ training/nvidia")

@@ -49,6 +49,7 @@ DEVICES = {
     "L40S": ("l40s", "pcie-l40s"),
     "RTX4090": ("rtx-4090", "pcie-rtx-4090"),
     "RTX5090": ("rtx-5090", "pcie-rtx-5090"),
+    "RTX-PRO-6000": ("rtx-pro-6000", "pcie-rtx-pro-6000"),
     "Trainium2-chip": ("trainium2", "trn2"),
 }
 FABRICS = ("Omni-Path",)  # that reach less than their rate

@@ -13,7 +13,7 @@ from hardplace.plans.plan import MODULES
 # Words of a device's name that do not tell it from another one.
 _BESIDE = re.compile(
     r"\b(?:nvidia|amd|intel|habana|google|cloud|aws|instinct|radeon|geforce|tesla|tensor|core|gpus?|chips?|nvl72|"
-    r"gddr\d\w?)\b|sxm\d?|\boam\b|\bhgx\b|\bdgx\b|hbm\d?e?"
+    r"gddr\d\w?|blackwell|server edition)\b|sxm\d?|\boam\b|\bhgx\b|\bdgx\b|hbm\d?e?"
 )
 # Names in common use that are not those of DEVICES, squashed; without a memory size the one that is sold most.
 _ALSO = {

@@ -57,6 +57,8 @@ _SOFTWARE = (
         "fsdp-eager",
     ),
 )
+# What the column of the software alone may say: modules that are a kernel an operator, as those are.
+_PLAIN = re.compile(r"PyTorch|Lightning|Colossal", re.IGNORECASE)
 _SAYS: tuple[tuple[str, re.Pattern[str], object], ...] = (
     ("dispatcher", re.compile(r"HybridEP", re.IGNORECASE), Dispatcher.HYBRIDEP),
     ("dispatcher", re.compile(r"DeepEP", re.IGNORECASE), Dispatcher.DEEPEP),
@@ -103,6 +105,8 @@ def software_of(row: Mapping[str, str]) -> str:
     found = _named(said, re.IGNORECASE) or _named(
         " ".join([said, *(row.get(name, "") for name in ("source", "model", "note"))])
     )
+    if not found and _PLAIN.search(said):
+        found = "fsdp-eager"
     if found.startswith(("megatron-2", "megatron-d")) and not row["device"].startswith(OLD):
         return "megatron-core"  # no GPU runs software older than itself
     if found in ("fsdp-eager", "atorch") and divided:
