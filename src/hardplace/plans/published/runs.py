@@ -176,6 +176,8 @@ def _plan(row: Mapping[str, str]) -> Plan:
     short = row["precision"] == "fp16" or _pure(row, stack) or (stack == "megatron-core" and nvidia)
     short = short or bool(_SHORT_GRADIENTS.search(row.get("note", "")))
     short = short or stack in ("xla", ON_ARRAYS, "paddle") or re.search("fms-fsdp|InternEvo", row["source"])
+    if not zero and not row.get("fp8_gather", "").strip():
+        ways.pop("fp8_gather", None)  # the software's way, where there is something to gather
     folds = "schedule" in ways and ways["schedule"].folds  # stages of a V have two chunks
     return Plan(
         global_batch=whole_in(row, "global_batch"),

@@ -183,22 +183,30 @@ _SCALING = (
 )
 _NEMO_2 = re.compile(r"nemo-framework/2[5-9]\.")  # releases whose recipes are NeMo 2's
 _KEPT_IN_FP8 = re.compile(r"fp8[-_ ]param|(?:float|fp)8 all-gather", re.IGNORECASE)
+_OLMO = re.compile(r"olmo-core", re.IGNORECASE)
 
 
 def _low_precision(row: Mapping[str, str], software: str) -> dict[str, Any]:
     """Return how a row in fp8 scales its tensors, and whether its weights are kept in fp8, where its note or its source
     says: Megatron-Bridge's recipes scale by the tensor unless a table says otherwise, others of Megatron Core by
     earlier steps (its default, NeMo's and MLPerf's). NeMo of 2025 and Megatron-Bridge keep weights in fp8
-    (fp8_param_gather of their mixed_precision.py), but NeMo's in mxfp8 and those in blocks of 128."""
+    (fp8_param_gather of their mixed_precision.py), but NeMo's in mxfp8 and those in blocks of 128; torchtitan gathers
+    them in fp8 by every line of its docs/float8.md, OLMo-core by default (enable_fsdp_float8_all_gather)."""
     if not row["precision"].startswith("fp8"):
         return {}
-    note, bridge = row.get("note", ""), "Megatron-Bridge" in row["source"]
+    note, says = row.get("note", ""), f"{row.get('software', '')} {row['source']}"
+    bridge = "Megatron-Bridge" in says
     recipe: str | None = row.get("fp8_recipe", "").strip() or None
     recipe = recipe or next((one for pattern, one in _SCALING if pattern.search(note)), None)
     if recipe is None and software == "megatron-core":
         recipe = Fp8Recipe.TENSORWISE if bridge else Fp8Recipe.DELAYED
     found: dict[str, Any] = {} if recipe is None else {"fp8_recipe": recipe}
-    kept = bridge or (_NEMO_2.search(row["source"]) and recipe != Fp8Recipe.MXFP8)
+    kept = (
+        bridge
+        or software in TITANS
+        or _OLMO.search(says)
+        or (_NEMO_2.search(says) and recipe != Fp8Recipe.MXFP8)
+    )
     if _KEPT_IN_FP8.search(note) or (kept and recipe != Fp8Recipe.BLOCKWISE):
         found["fp8_gather"] = True
     return found
