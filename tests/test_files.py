@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from hardplace.errors import BadInput
-from hardplace.files import dumps, read, write, write_text
+from hardplace.files import dumps, read, read_json, read_text, write, write_text
 
 
 class Colour(StrEnum):
@@ -47,6 +47,13 @@ def test_what_is_written_is_read(tmp_path, name):
     write(tmp_path / name, WHOLE)
     assert read(tmp_path / name, Whole) == WHOLE
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    for name, text in (("x.json", b'{"a": 1}'), ("x.csv", b"id,plan\n1,2\n")):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text)
+        assert read_text(tmp_path / name) == text.decode()
+    assert read_json(tmp_path / "x.json") == {"a": 1}
 
 
 def test_same_value_same_bytes(tmp_path):

@@ -106,6 +106,8 @@ def parse(text: str, place: str) -> Table:
                 continue
             if not header:
                 header = tuple(cell.strip() for cell in cells)
+                if len(header) == 1 and (mark := next((one for one in ";\t" if one in cells[0]), "")):
+                    raise BadInput(f"{place}: line {reader.line_num}: cells apart by {mark!r}: expected commas")
             elif len(cells) != len(header):
                 raise BadInput(f"{place}: line {reader.line_num}: {len(cells)} cells: expected {len(header)}")
             else:

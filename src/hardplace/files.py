@@ -171,7 +171,7 @@ def _load(path: Path, most: int = MOST_BYTES) -> str:
     packed = path.suffix == ".gz"
     content = read_bytes(path, most)
     try:
-        return (_unpacked(content, path) if packed else content).decode()
+        return (_unpacked(content, path) if packed else content).decode("utf-8-sig")  # Excel marks the byte order
     except BadInput:
         raise
     except (EOFError, ValueError, zlib.error) as problem:

@@ -128,6 +128,10 @@ def test_what_cannot_be_read_says_so(tmp_path):
     assert {one["not_modelled"] for one in json.loads(done.stdout)["answer"]} == {
         "device TPUv9: no device of the catalogue with a node; the nearest is TPUv4"
     }
+    for said, hint in (("h100x-smx", "H100-80GB"), ("mi300", "MI300X"), ("b2000", "B200")):
+        path = few(tmp_path, lambda row, said=said: row | {"device": said})
+        done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--json"])
+        assert json.loads(done.stdout)["answer"][0]["not_modelled"].endswith(f"the nearest is {hint}"), said
     path = few(tmp_path, keep=lambda name: name != "seq")
     done = CliRunner().invoke(app, ["validate", "training", "--data", str(path)])
     assert done.exit_code != 0

@@ -109,8 +109,11 @@ def test_slopes_add_up_to_nearly_all_of_a_step(rows):
 
 def test_runs_that_cannot_be_are_refused_and_odd_ones_said(rows):
     runs = slower(rows, 1.0)
-    with pytest.raises(BadInput, match=r"mosaic-036: target_iter_s: .* expected at least .* s, what the peak takes"):
+    with pytest.raises(BadInput, match=r"mosaic-036: .* s a step: expected at least .* s, what the peak takes"):
         anchored([replace(runs[0], seconds=runs[0].seconds / 5.0)])
+    said = "runs.csv: mosaic-036: target_iter_s, iter_s, tokens_per_s_per_device: none above 0: expected the measured"
+    with pytest.raises(BadInput, match=re.escape(said)):
+        own_runs([rows[0] | {"target_iter_s": "0", "iter_s": "0", "tokens_per_s_per_device": ""}], "runs.csv")
     _, odd = anchored([replace(runs[0], seconds=runs[0].seconds * 3.0)])
     assert "beyond three standard deviations" in odd[0]
     other = replace(runs[1], plan=replace(runs[1].plan, software="megatron-core"))
@@ -169,7 +172,7 @@ def test_repeats_of_a_run_count_once_and_contradictions_are_said(rows, tmp_path)
     assert (found.factors, found.half, found.next_run) == (turned.factors, turned.half, turned.next_run)
     for run in found.measured:
         assert abs(math.log(run.anchored_s / run.measured_s)) < abs(math.log(run.predicted_s / run.measured_s)) + 0.02
-    with pytest.raises(BadInput, match=r"runs\.csv: r0: target_iter_s: 1: expected at least"):
+    with pytest.raises(BadInput, match=r"runs\.csv: r0: 1 s a step: expected at least"):
         learned(one | {"target_iter_s": "1"})
 
 

@@ -166,7 +166,7 @@ def anchored(runs: Sequence[Measured], others: Sequence[Measured] = ()) -> tuple
         mfu = estimate.mfu * predicted_s / run.seconds
         if mfu > 1.0:
             least_s = run.seconds * mfu
-            said = f"{run.name}: target_iter_s: {run.seconds:g}"
+            said = f"{run.name}: {run.seconds:g} s a step"
             raise BadInput(f"{said}: expected at least {least_s:.4g} s, what the peak takes")
         half = math.log(estimate.interval.high_s / estimate.step_s)
         error = math.log(run.seconds / predicted_s)

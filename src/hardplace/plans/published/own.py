@@ -62,7 +62,8 @@ def own_runs(rows: Sequence[Mapping[str, str]], place: str) -> list[OwnRun]:
     known: Pricers = {}
     for row in rows:
         if (seconds := measured_s(row)) is None:
-            raise BadInput(f"{place}: {row['id']}: target_iter_s: '': expected the measured seconds of a step")
+            cells = "target_iter_s, iter_s, tokens_per_s_per_device: none above 0"
+            raise BadInput(f"{place}: {row['id']}: {cells}: expected the measured seconds of a step")
         try:
             run = settled(run_of(row), known)
         except (NotModelled, BadInput) as problem:

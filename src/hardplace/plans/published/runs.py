@@ -63,8 +63,10 @@ def run_of(row: Mapping[str, str]) -> PublishedRun:
     """
     row = spelled(row)
     if row["device"] not in DEVICES:
-        near = difflib.get_close_matches(row["device"], DEVICES, n=1)
-        hint = f"; the nearest is {near[0]}" if near else ""
+        names = {device: name for name, (device, _) in reversed(DEVICES.items())}
+        names |= {name.lower(): name for name in DEVICES}
+        near = difflib.get_close_matches(row["device"].lower(), names, n=1)
+        hint = f"; the nearest is {names[near[0]]}" if near else ""
         raise NotModelled(f"device {row['device']}: no device of the catalogue with a node{hint}")
     if _format(row["precision"]) is None:
         raise NotModelled(f"precision {row['precision']}: no GEMM model")
