@@ -36,6 +36,7 @@ from hardplace.plans.efficiencies import (
     EAGER,
     FIGURES,
     GPUS,
+    UNFUSED,
     FittedEfficiencies,
     fitted,
     flags_of,
@@ -66,7 +67,8 @@ GROUPS = {
 }
 KERNELS = ("products", "attention", "streams")
 MOST_SLOWED = 4.0  # of kernels of plans that name no software
-ENOUGH = 3  # sources with runs on a device from which its own best holds its generation
+HOLDING = ("bf16", "fp8")  # precisions whose best runs hold a generation
+SIMPLE = ("llama2-7b", "llama2-13b", "llama3-8b")  # models of the plans that they hold
 OF_DEVICE = ("products", "attention")
 OF_ARRAYS = (*OF_DEVICE, "shown")  # what a loop of layers hides differs by generation of TPU
 FLAGS = {"tensor": ("tensor",), "dispatcher": ("expert",), "experts": ("expert",)}
@@ -176,33 +178,35 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
             yield one
 
 
-def holding() -> list[BestRun]:
-    """Return the best published runs in 16 bit that no plan is to pass: of a generation the best, on whichever device
-    (H800, H200 and H100 have the same tensor cores, and two runs of one of them say little), and that of each device
-    with runs of `ENOUGH` sources."""
-    by_speed = sorted((one for one in best_runs().values() if one.precision == "bf16"), key=lambda one: one.mfu)
-    best = {one.kind: one for one in by_speed}
-    return sorted(
-        (one for one in by_speed if one.sources >= ENOUGH or one is best[one.kind]), key=lambda one: one.device
-    )
+def holding(precision: str = "bf16") -> list[BestRun]:
+    """Return the runs in a precision whose kernels no plan's are to pass: of a generation the fastest, on whichever
+    device (H800, H200 and H100 have the same tensor cores)."""
+    by_speed = sorted((one for one in best_runs().values() if one.precision == precision), key=lambda one: one.reached)
+    return sorted({one.kind: one for one in by_speed}.values(), key=lambda one: one.device)
 
 
-def unnamed(listed: Sequence[Case], known: Pooled, software: str = "") -> dict[str, float]:
-    """Return, by generation, the least factor of kernels of plans that name no software with which simple plans are
-    not faster than the best published runs (`holding`): no plan is taken to beat everyone who tried. software: of those
-    plans, which no fitted run has.
+def unnamed(listed: Sequence[Case], known: Pooled, software: str = "", *, flash: bool = True) -> dict[str, float]:
+    """Return, by generation, the least factor of kernels of plans that name no software with which those of simple plans
+    are not faster than anybody's (`holding`: recompute counts, as it ran): no plan is taken to beat all who tried.
+    software: of those plans, which no fitted run has; flash: their attention is one kernel.
 
-    `best_runs` has the best MFU in 16 bit of every device, of both splits (the one thing that is
-    taken of the test split; no row that is scored depends on it but those that name no software).
+    Of the precisions that a generation's runs are in the one that asks for least counts: kernels slower by more than it
+    would not have reached what was published in it.
+
+    `best_runs` has the best of every device, of both splits (the one thing that is taken of the test split; no row that
+    is scored depends on it but those that name no software).
     """
-    factors: dict[str, float] = {}
     fitted_kinds = {one.fleet.sites[0].pricer.kind for one in listed}
-    for run in holding():
-        if run.kind in fitted_kinds:
-            tries = [simple(run.device, model, software) for model in ("llama2-7b", "llama2-13b", "llama3-8b")]
-            least = max(slowed(*one, run.mfu, known) for one in tries)
-            factors[run.kind] = max(1.0, factors.get(run.kind, 1.0), least)
-    return factors
+    least: dict[str, float] = {}
+    for precision in HOLDING:
+        factors: dict[str, float] = {}
+        for run in holding(precision):
+            if run.kind in fitted_kinds:
+                tries = [simple(run.device, model, software, precision, flash=flash) for model in SIMPLE]
+                most = max(slowed(*one, run.reached, known) for one in tries)
+                factors[run.kind] = max(1.0, most)
+        least |= {kind: min(value, least.get(kind, value)) for kind, value in factors.items()}
+    return least
 
 
 def slowed(plan: Plan, chain: LayerChain, fleet: Fleet, mfu: float, known: Pooled) -> float:
@@ -213,7 +217,7 @@ def slowed(plan: Plan, chain: LayerChain, fleet: Fleet, mfu: float, known: Poole
 
     def passes(factor: float) -> bool:
         changed = {name: values[name] * factor for name in KERNELS}
-        pricer.efficiencies = with_values(pricer.efficiencies, values | changed)
+        pricer.efficiencies = with_values(pricer.efficiencies, values | changed, flash=plan.flash)
         return estimate_plan(chain, plan, fleet).mfu > mfu
 
     if not passes(low):
@@ -239,16 +243,24 @@ def worked(chain: LayerChain) -> float:
     return 1.0 + sum(flops(one.again) for one in chain.whole) / once
 
 
-def simple(name: str, model: str, software: str = "") -> tuple[Plan, LayerChain, Fleet]:
+def simple(
+    name: str, model: str, software: str = "", precision: str = "bf16", *, flash: bool = True
+) -> tuple[Plan, LayerChain, Fleet]:
     """Return the data-parallel plan of a model that reaches most on a device, with this software, or none named (on
-    arrays: their own)."""
+    arrays: their own); it recomputes nothing."""
     chip = device(name)
     arrays = not isinstance(chip.engine, Multiprocessors)
     usual = on_arrays_of(chip.vendor) if arrays else software
     count, tries = (64 if arrays else 8), []
     for zero, micro_batch in ((1, 1), (1, 2), (2, 2), (3, 1), (3, 2)):
         plan = Plan(
-            global_batch=count * micro_batch * 8, data=count, zero=zero, micro_batch=micro_batch, software=usual
+            global_batch=count * micro_batch * 8,
+            data=count,
+            zero=zero,
+            micro_batch=micro_batch,
+            software=usual,
+            precision=Format(precision),
+            flash=flash,
         )
         chain = of_workload(load(model), plan)
         fleet = fleet_of([(chip, node_of(name), count)], plan)
@@ -400,8 +412,10 @@ def as_file(found: Pooled, rows: Sequence[Slopes], cases_: Sequence[Case]) -> Fi
             what, _, name = key.partition(" ")
             tables[what].setdefault(name, {})[figure] = float(f"{math.exp(value):.4g}")
     held, eager = unnamed(cases_, found), unnamed(cases_, found, TORCHTITAN_EAGER)
+    plain = unnamed(cases_, found, flash=False)
     slower = {kind: value for kind, value in held.items() if value > 1.0}
     slower |= {f"{kind} {EAGER}": eager[kind] for kind, value in held.items() if eager[kind] < value}
+    slower |= {f"{kind} {UNFUSED}": plain[kind] for kind, value in held.items() if plain[kind] < value}
     often = Counter(f"{one.fleet.sites[0].pricer.kind} {one.plan.software}" for one in cases_)
     return FittedEfficiencies(
         method="benchmarks/fit_training.py on the calibration splits of validation/training",

@@ -60,7 +60,7 @@ FIGURES = {
     "step_s": Figure(start=3e-3, least=1e-4, most=4e-2),
 }
 GPUS, ARRAYS = "gpus", "arrays"
-EAGER = "eager"
+EAGER, UNFUSED = "eager", "unfused"
 
 # Rates of fp8 products over 16-bit ones of large GEMMs alone: the best of each, stas00/ml-engineering@744d01e (maximum
 # achievable matmul) and AMD (ROCm/rocm-blogs@8e01195, measuring-max-achievable-flops-part2), by generation. Others and
@@ -82,9 +82,9 @@ class FittedEfficiencies:
         flags: Factors by flag (`flags_of`).
         rows: Number of rows by "generation software".
         fabrics: Share of its rate that a fabric between nodes reaches.
-        unnamed: Factors of plans that name no software, or one without a fitted run, by generation: none is faster than
-            the best published run. By "generation eager" of software whose modules are eager, which falls short of
-            that run by what they move.
+        unnamed: Factors of plans that name no software, or one without a fitted run, by generation: kernels are no
+            faster than anyone's, recompute counted. By "generation eager" of software whose modules are eager, and by
+            "generation unfused" of attention that is no one kernel, which fall short of that by what they move.
     """
 
     method: str
@@ -150,14 +150,18 @@ def flags_of(how: Ways) -> tuple[str, ...]:
     )
 
 
-def figure_values(kind: str, how: Ways, known: FittedEfficiencies, *, named: bool) -> dict[str, float]:
-    """Return the figures of a generation with a way to run: centre times factors, within what is possible; named: a
-    plan names its software. Without, or of software that no fitted run had, none is faster than the best published run.
+def figure_values(
+    kind: str, how: Ways, known: FittedEfficiencies, *, named: bool, flash: bool = True
+) -> dict[str, float]:
+    """Return the figures of a generation with a way to run: centre times factors, within what is possible.
+
+    named: a plan names its software. Without, or of software that no fitted run had, kernels are no faster than
+    anyone's. flash: attention is one kernel.
     """
     centre = known.centre[ARRAYS if how.software in ON_ARRAY_SOFTWARE else GPUS]
     tables = [known.devices.get(nearest(kind, known), {}), known.software.get(how.software, {})]
     tables += [known.flags.get(flag, {}) for flag in flags_of(how)]
-    slowed = {} if named and how.software in known.software else _slowed(kind, how, known)
+    slowed = {} if named and how.software in known.software else slower(kind, how, known, flash=flash)
     found = {}
     for name, figure in FIGURES.items():
         value = centre.get(name, figure.start) - figure.floor
@@ -167,10 +171,12 @@ def figure_values(kind: str, how: Ways, known: FittedEfficiencies, *, named: boo
     return found
 
 
-def _slowed(kind: str, how: Ways, known: FittedEfficiencies) -> Mapping[str, float]:
-    """Return the factors by which software without a fitted run is held to the best published run."""
+def slower(kind: str, how: Ways, known: FittedEfficiencies, *, flash: bool = True) -> Mapping[str, float]:
+    """Return the factors by which software without a fitted run is held to the fastest kernels that anyone's ran."""
     near = nearest(kind, known)
     every = known.unnamed.get(near, {})
+    if not flash:
+        return known.unnamed.get(f"{near} {UNFUSED}", every)
     return known.unnamed.get(f"{near} {EAGER}", every) if software_named(how.software).eager else every
 
 
@@ -197,7 +203,8 @@ def efficiencies(
     rates = Efficiencies(
         low_rate=_FP8.get(kind, sheet["fp8"] * LOW_SHARE["fp8"]), fp4_rate=sheet["fp4"] * LOW_SHARE["fp4"]
     )
-    return with_values(rates, figure_values(kind, how or ways(), found or fitted(), named=named), flash=flash)
+    values = figure_values(kind, how or ways(), found or fitted(), named=named, flash=flash)
+    return with_values(rates, values, flash=flash)
 
 
 def with_values(rates: Efficiencies, values: Mapping[str, float], *, flash: bool = True) -> Efficiencies:

@@ -38,8 +38,8 @@ from hardplace.plans.efficiencies import (
     generation,
     generation_of_arrays,
     is_fitted,
-    nearest,
     rows_together,
+    slower,
 )
 from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pricer import Efficiencies, Low, StepPricer
@@ -206,18 +206,18 @@ def _unmeasured(chip: Device, kind: str, plan: Plan) -> list[str]:
     if not is_fitted(kind):
         return [f"{chip.name}: no published run on it was fitted: figures are the centre of other devices"]
     if not plan.software:
-        return [f"no software named: the centre of those known{_held(kind)}"]
+        return [f"no software named: the centre of those known{_held(kind, plan)}"]
     if not rows_together(kind, plan.software):
         name = SOFTWARE[plan.software].title
         return [f"{chip.name} with {name}: no published run of both together was fitted"]
     return []
 
 
-def _held(kind: str) -> str:
-    """Return what says how much slower kernels are taken so that simple plans do not pass the best published run of a
-    generation, or of the nearest one; "" where they do not anyway."""
-    factor = max(fitted().unnamed.get(nearest(kind, fitted()), {}).values(), default=1.0)
-    return f", kernels {factor:.3g} times slower: no faster than the best published run" if factor > 1.0 else ""
+def _held(kind: str, plan: Plan) -> str:
+    """Return what says how much slower kernels are taken so that those of simple plans do not pass the fastest that
+    anyone's ran on a generation, or on the nearest one; "" where they do not anyway."""
+    factor = max(slower(kind, plan.ways, fitted(), flash=plan.flash).values(), default=1.0)
+    return f", kernels {factor:.3g} times slower: no faster than in any published run" if factor > 1.0 else ""
 
 
 def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
@@ -236,8 +236,8 @@ def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
         notes.append(
             f"{chip.name}: no published runs were fitted: steps may take up to {_UNFITTED:g} times these seconds"
         )
-    if not plan.software and (slower := _held(kind)):
-        notes.append(f"no software named: {SOFTWARE[usual].title}{slower}")
+    if not plan.software and (held := _held(kind, plan)):
+        notes.append(f"no software named: {SOFTWARE[usual].title}{held}")
     notes.append(f"{chip.name}: memory is what Megatron-LM keeps; compilers for arrays may keep less")
     if low is not None:
         rate = chip.peak_flops_per_s(low.value) / half

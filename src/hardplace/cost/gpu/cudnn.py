@@ -26,8 +26,8 @@ class CudnnFigures:
     dram_efficiency: float
 
 
-# benchmarks/makers_attention.py on NVIDIA/cudnn-frontend's benchmark/sdpa_benchmark_training (cuDNN 9.19 on H200, GB200,
-# GB300): by generation and whether it is the Ultra one, whose exponentials are twice as fast.
+# benchmarks/makers_attention.py on NVIDIA/cudnn-frontend's benchmark/sdpa_benchmark_training (cuDNN 9.19 on H200,
+# GB200, GB300): by generation and whether it is the Ultra one, whose exponentials are twice as fast.
 _FIGURES = {
     (_HOPPER, False): {
         CUDNN: CudnnFigures(
