@@ -186,7 +186,7 @@ def holding(precision: str = "bf16") -> list[BestRun]:
 
 
 def unnamed(listed: Sequence[Case], known: Pooled, software: str = "", *, flash: bool = True) -> dict[str, float]:
-    """Return, by generation, the least factor of kernels of plans that name no software with which those of simple plans
+    """Return, by generation, the least factor of kernels of plans without a software with which those of simple plans
     are not faster than anybody's (`holding`: recompute counts, as it ran): no plan is taken to beat all who tried.
     software: of those plans, which no fitted run has; flash: their attention is one kernel.
 
