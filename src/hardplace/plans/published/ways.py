@@ -201,12 +201,7 @@ def _low_precision(row: Mapping[str, str], software: str) -> dict[str, Any]:
     if recipe is None and software == "megatron-core":
         recipe = Fp8Recipe.TENSORWISE if bridge else Fp8Recipe.DELAYED
     found: dict[str, Any] = {} if recipe is None else {"fp8_recipe": recipe}
-    kept = (
-        bridge
-        or software in TITANS
-        or _OLMO.search(says)
-        or (_NEMO_2.search(says) and recipe != Fp8Recipe.MXFP8)
-    )
+    kept = bridge or software in TITANS or _OLMO.search(says) or (_NEMO_2.search(says) and recipe != Fp8Recipe.MXFP8)
     if _KEPT_IN_FP8.search(note) or (kept and recipe != Fp8Recipe.BLOCKWISE):
         found["fp8_gather"] = True
     return found
