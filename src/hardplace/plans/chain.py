@@ -13,7 +13,8 @@ from hardplace.cost.layers.ways import routing_launches
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.dividing import check_head_exchange, rank_layers, without_sequence
-from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Format, OptimizerKind, Plan
+from hardplace.plans.logits import logits_bytes
+from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Format, Plan
 from hardplace.plans.stage_sizes import stage_layers
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.kept import SharedKept, shared_kept
@@ -98,7 +99,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
     if shape.experts and plan.tensor > 1 and not plan.sequence:
         raise without_sequence(plan)
     check_head_exchange(plan, shape)
-    loss_bytes, loss_passes = _loss_bytes(shape, plan)
+    loss_bytes, loss_passes = logits_bytes(shape, plan)
     degrees = Degrees(
         tensor=plan.tensor,
         sequence=plan.sequence,
@@ -145,18 +146,6 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         plain=offloaded(_blocks(shape, degrees, Recompute.NONE), plan) if plan.recompute_layers else (),
         mixture=shape.experts is not None,
     )
-
-
-def _loss_bytes(shape: DecoderShape, plan: Plan) -> tuple[int, int]:
-    """Return the bytes of an element of the logits that the loss holds at its peak, and of those what is freed before
-    the backward pass of the last layer; in 16 bit logits, their log-softmax and two gradients; of logits that DTensor
-    divides the 16-bit ones, and in fp32 they, less their maximum, and exponentials of these."""
-    all_short = plan.precision is Format.FP16 or plan.optimizer is OptimizerKind.ADAMW_BF16
-    if plan.habits.loss_as_given and all_short and plan.precision is not Format.FP32 and not shape.gated:
-        return 8, 6
-    if plan.tensor > 1 and plan.habits.split_loss_bytes:
-        return plan.habits.split_loss_bytes, 0
-    return plan.habits.loss_bytes, plan.habits.loss_passes
 
 
 def offloaded(layers: Sequence[LayerWork], plan: Plan) -> tuple[LayerWork, ...]:

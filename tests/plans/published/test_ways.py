@@ -30,7 +30,7 @@ def test_simumax_overlaps_nothing_of_data_parallelism_unless_a_row_says_so() -> 
         ("torchtitan of 2025 (PyTorch nightly)", {}, "torchtitan"),
         ("Megatron Core on PyTorch 2.5", {}, "megatron-core"),
         ("PyTorch/XLA", {"device": "TPUv6e"}, "xla-arrays"),
-        ("OneFlow 0.3.5", {}, ""),
+        ("OneFlow 0.3.5", {}, "oneflow"),
         ("", {"note": "PyTorch 2.5"}, ""),  # what a note names beside may be any layer of it
     ],
 )
