@@ -122,6 +122,15 @@ def test_cells_that_are_no_numbers(column, text, expected, tmp_path):
     assert str(done.exception).startswith(f"{path}: line 2: {column}: {expected}")
 
 
+def test_a_step_faster_than_the_peak_is_no_error_of_the_prediction(tmp_path):
+    path = few(tmp_path, lambda row: row | {"target_iter_s": "0.001"})
+    done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--json"])
+    for one in json.loads(done.stdout)["answer"]:
+        assert one["not_modelled"].startswith("0.001 s a step: expected at least ")
+        assert one["not_modelled"].endswith(" s, what the peak takes")
+        assert not one["counted"]
+
+
 def test_what_cannot_be_read_says_so(tmp_path):
     path = few(tmp_path, lambda row: row | {"device": "TPUv9"})
     done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--json"])

@@ -163,11 +163,9 @@ def anchored(runs: Sequence[Measured], others: Sequence[Measured] = ()) -> tuple
     for run in runs:
         estimate = estimate_plan(run.chain, run.plan, run.fleet)
         predicted_s, slope = slopes_at(run)
-        mfu = estimate.mfu * predicted_s / run.seconds
-        if mfu > 1.0:
-            least_s = run.seconds * mfu
+        if estimate.least_s > run.seconds:
             said = f"{run.name}: {run.seconds:g} s a step"
-            raise BadInput(f"{said}: expected at least {least_s:.4g} s, what the peak takes")
+            raise BadInput(f"{said}: expected at least {estimate.least_s:.4g} s, what the peak takes")
         half = math.log(estimate.interval.high_s / estimate.step_s)
         error = math.log(run.seconds / predicted_s)
         if abs(error) > _ABSURD * half / _TO_80:

@@ -89,6 +89,11 @@ class PlanEstimate(Answer):
         return all(one.total_bytes <= held for one, held in zip(self.memory, self.memory_bytes, strict=True))
 
     @property
+    def least_s(self) -> float:
+        """Return the seconds that the model's FLOPs take at the devices' peak: no step that was measured is faster."""
+        return self.mfu * self.step_s
+
+    @property
     def counts(self) -> str:
         """Return what a second's work is counted in: `samples` where each is one token, as of images; `tokens`."""
         return "samples" if round(self.tokens_per_s * self.step_s) == self.plan.global_batch else "tokens"

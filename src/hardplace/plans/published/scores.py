@@ -186,7 +186,7 @@ def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
     try:
         asked = run_of(row)
         run = settled(asked, known)
-        found, left = estimated(run, known), asked.open
+        found, left = _possible(estimated(run, known), row), asked.open
     except (NotModelled, BadInput) as problem:
         run, reason = None, str(problem)
     predicted_s = found.step_s if found else None
@@ -209,6 +209,14 @@ def score(row: Mapping[str, str], known: Pricers | None = None) -> RunScore:
         run=run,
         left_open=left,
     )
+
+
+def _possible(found: PlanEstimate, row: Mapping[str, str]) -> PlanEstimate:
+    """Return an estimate; NotModelled where the measured step is faster than the devices' peak."""
+    seconds = measured_s(row)
+    if seconds is not None and seconds < found.least_s:
+        raise NotModelled(f"{seconds:g} s a step: expected at least {found.least_s:.4g} s, what the peak takes")
+    return found
 
 
 def summary(name: str, rows: Sequence[RunScore], *, memory: bool = False) -> ErrorSummary | None:
