@@ -109,8 +109,9 @@ def test_the_step_of_deepspeed_by_hand(zero: int) -> None:
     assert stage_memory(plan, 0, both).total_bytes == pytest.approx([1.04 * 16e9 + 8e9, 1.04 * 26.2e9 + 2e9])
 
 
+@pytest.mark.parametrize("software", ["fsdp-eager", "fsdp-compiled"])
 @pytest.mark.parametrize("data", [1, 2])
-def test_data_parallel_replicas_of_torch_by_hand(data: int) -> None:
+def test_data_parallel_replicas_of_torch_by_hand(data: int, software: str) -> None:
     """All in 16 bit, 2 + 4 bytes a parameter: no gradient yet at the first backward pass, in the update gradients and
     roots of second moments; on two replicas buckets beside. A second micro-batch finds gradients."""
     contents = replace(NOTHING, parameters=10**9, saved_bytes=3e9, logits_bytes=5e8, working_bytes=7e8)
@@ -121,7 +122,7 @@ def test_data_parallel_replicas_of_torch_by_hand(data: int) -> None:
         gradient="bf16",
         optimizer=OptimizerKind.ADAMW_BF16,
         precision=Format.FP16,
-        software="fsdp-eager",
+        software=software,
     )
     buckets = 2e9 * (data > 1)
     loss_only = replace(contents, saved_bytes=9e9, working_bytes=0.0)

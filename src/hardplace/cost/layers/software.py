@@ -252,7 +252,9 @@ SOFTWARE: dict[str, Software] = {
         dropout=True,
         fragmentation=0.0,
     ),
-    "fsdp-compiled": Software(title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, stops_early=True),
+    "fsdp-compiled": Software(
+        title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, replicates=True, stops_early=True
+    ),
     "internevo": Software(
         title="InternEvo with its hybrid ZeRO (2023, 2024)",
         whole_tensors=True,
