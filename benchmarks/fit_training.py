@@ -45,7 +45,7 @@ from hardplace.plans.efficiencies import (
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
 from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of, spreads
-from hardplace.plans.plan import Format, Plan
+from hardplace.plans.plan import Plan
 from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, start, values_at
 from hardplace.plans.published.rows import NotModelled, rows_of, source_of
 from hardplace.plans.published.runs import run_of
@@ -140,7 +140,7 @@ def telling(plan: Plan) -> set[str]:
     """Return the figures that a plan's seconds depend on."""
     found = {"products", "attention", "streams", "step_s"}
     found |= {"tensor", "sync_s"} if plan.tensor > 1 else set()
-    found |= {"low"} if plan.precision in (Format.FP8, Format.FP4) else set()
+    found |= {"low"} if plan.precision.low else set()
     found |= {"expert"} if plan.expert > 1 else set()
     found |= {"context"} if plan.context > 1 else set()
     found |= {"exposed", "reduction"} if plan.replicas > 1 else set()

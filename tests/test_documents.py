@@ -16,6 +16,7 @@ import pytest
 
 import hardplace
 import hardplace.cli  # joins the verbs
+from commands import Ended, command
 from hardplace.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -29,13 +30,23 @@ TRACED = next(block for block in BLOCKS if "trace" in block[0])
 COMMANDS = [one for block in BLOCKS if block is not TRACED for one in block if one not in WAY]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_that_is_told_runs(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", COMMANDS)
+def test_a_command_that_is_told_runs(told: str, tmp_path: Path) -> None:
     for folder in ("examples", "validation"):
         (tmp_path / folder).symlink_to(ROOT / folder)
-    words = shlex.split(command, comments=True)
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, timeout=300)
-    assert done.returncode == 0, done.stderr
+    ended = ran(told, tmp_path)
+    assert ended.code == 0, ended.err
+
+
+def ran(told: str, folder: Path) -> Ended:
+    """Run a command as it is told: in this process, unless it starts processes of its own."""
+    _, *words = shlex.split(told, comments=True)
+    if "--workers" not in words and words[0] != "run":
+        return command(*words, folder=folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "hardplace", *words], capture_output=True, text=True, cwd=folder, timeout=300
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def test_every_command_is_told() -> None:
@@ -47,21 +58,22 @@ def test_the_way_from_a_config_to_a_trainer_and_back_runs(tmp_path: Path) -> Non
     """docs/exports.md, command after command in one folder, then what docs/commands.md does with the same trace."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     assert TRACED[0] in WAY
-    ran = 0
-    for command in dict.fromkeys([*WAY, *TRACED]):  # what both tell is run once
-        if "chakra" in command or command.startswith(f"{WAY[0].partition(' --for')[0]} --trace"):
-            continue  # a package of its own; the first command once more
-        words = shlex.split(command, comments=True)
-        folder = tmp_path / "examples" if words[1] == "run" else tmp_path
-        if words[1] == "import":  # somebody's own script
+    told = [
+        one
+        for one in dict.fromkeys([*WAY, *TRACED])  # what both tell is run once
+        # a package of its own; the first command once more
+        if "chakra" not in one and not one.startswith(f"{WAY[0].partition(' --for')[0]} --trace")
+    ]
+    assert len(told) >= 11
+    for one in told:
+        folder, verb = tmp_path, one.split()[1]
+        if verb == "import":  # somebody's own script
             (tmp_path / "run.sh").write_text((tmp_path / "hardplace-out/llama3-8b-megatron/megatron.args").read_text())
-        if words[1] == "run":
-            words[2] = str(tmp_path / "plan.json")
+        if verb == "run":
+            folder, one = tmp_path / "examples", one.replace("plan.json", str(tmp_path / "plan.json"))
             (tmp_path / "plan.json").write_text('{"global_batch": 4, "tensor": 2}')
-        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=folder, timeout=300)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        ran += 1
-    assert ran >= 11
+        ended = ran(one, folder)
+        assert ended.code == 0, f"{one}: {ended.err}"
 
 
 def commands_in(path: Path) -> set[str]:
@@ -81,11 +93,11 @@ DOCUMENTS += TUTORIAL
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_of_a_document_is_one(path: Path) -> None:
     """The verb exists and takes these options; those of docs/commands.md are run as well."""
-    for command in sorted(commands_in(path)):
-        group, words = app, shlex.split(command)[1:]
+    for told in sorted(commands_in(path)):
+        group, words = app, shlex.split(told)[1:]
         if words == ["--help"]:
             continue
-        assert words[0] in group.commands, command
+        assert words[0] in group.commands, told
         if words[0] == "validate" and len(words) > 1 and words[1] in group.commands["validate"].commands:
             group, words = group.commands["validate"], words[1:]
         with contextlib.suppress(click.MissingParameter):  # a verb with some option, in a sentence

@@ -1,5 +1,6 @@
 """`hardplace search --per-stage`: what it writes, and what it refuses by name."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,10 @@ def test_what_does_not_go_together_is_refused_by_name(tmp_path: Path, words: tup
 
 
 def test_limits_that_leave_no_chip_are_infeasible(tmp_path: Path) -> None:
-    ended = command(*_ASKED[:-4], "--limit", "tdp=1W", folder=tmp_path)
-    assert ended.code == 3
+    asked = (*_ASKED[:-4], "--limit", "tdp=1W")
+    ended = command(*asked, folder=tmp_path)
+    assert (ended.code, ended.out) == (3, "")
     assert "TDP" in ended.err
+    ended = command(*asked, "--json", folder=tmp_path)
+    assert (ended.code, ended.err) == (3, "")
+    assert "TDP" in json.loads(ended.out)["answer"]["what"]

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,15 +110,16 @@ def hardplace(*arguments: str, folder: Path) -> Ended:
 
 @pytest.mark.parametrize(("source", "code", "lines"), [("config.json", 2, 1), ("own:odd", 0, None)])
 def test_a_process_of_its_own_says_the_same(tmp_path, source, code, lines):
-    """As a user starts it, with all that libraries write."""
+    """As a user starts it, with all that libraries write; how long it takes, it says on a slow machine only."""
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "config.json").write_text('{"model_type": "llama", "num_attention_heads": 7}')
     words = [sys.executable, "-m", "hardplace", "trace", source]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     here = hardplace("trace", source, folder=tmp_path)
-    assert (done.returncode, done.stderr) == (here.code, here.err)
+    said, again = (re.sub(r"^hardplace: \d+ s: .*\n", "", one, flags=re.M) for one in (done.stderr, here.err))
+    assert (done.returncode, said) == (here.code, again)
     assert done.returncode == code
-    assert lines is None or done.stderr.count("\n") == lines
+    assert lines is None or said.count("\n") == lines
 
 
 def test_a_config_gives_the_graph_of_the_catalogue(tmp_path):

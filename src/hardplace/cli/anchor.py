@@ -8,7 +8,7 @@ import click
 
 from hardplace.cli import options
 from hardplace.cli.app import app
-from hardplace.cli.printing import say, say_json, say_written
+from hardplace.cli.printing import json_asked, say, say_json, say_written
 
 
 @app.command()
@@ -18,7 +18,7 @@ from hardplace.cli.printing import say, say_json, say_written
     help="File to write, for --calibrated of place, estimate, replan and shape.",
 )  # fmt: skip
 @options.as_json
-def anchor(runs: Path, out: Path, as_json: bool) -> None:
+def anchor(runs: Path, out: Path) -> None:
     """Fit the model to a few measured steps of your system, and write the result to a file. RUNS: a CSV with the
     columns of validation/training/training.csv, seconds in target_iter_s; or with the columns plan (a plan's file) and
     target_iter_s, and model, device, node, memory_gb (GiB) where there are any.
@@ -33,7 +33,7 @@ def anchor(runs: Path, out: Path, as_json: bool) -> None:
 
     found, odd = anchored_steps(runs)
     write(out, found)
-    if as_json:
+    if json_asked():
         say_json(found)
         return
     for line in anchor_lines(found, odd):

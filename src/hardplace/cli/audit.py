@@ -9,7 +9,7 @@ import click
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
 from hardplace.cli.options import StepOptions
-from hardplace.cli.printing import give, say_json
+from hardplace.cli.printing import give, json_asked, say_json
 from hardplace.errors import BadInput
 
 
@@ -28,7 +28,6 @@ def audit(
     model: str,
     device: str | None,
     chip: str | None,
-    as_json: bool,
     out: Path | None,
 ) -> None:
     """List every GEMM of one step with what limits its speed, and the rules that the model breaks with their cost.
@@ -47,7 +46,7 @@ def audit(
     if name is None or (device and chip):
         raise BadInput("audit: expected one of --device and --on")
     found = api.audit(model, name, **step.arguments())
-    if as_json:
+    if json_asked():
         say_json(found.envelope())
         return
     folders.check_writable(out)

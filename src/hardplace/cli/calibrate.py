@@ -8,7 +8,7 @@ import click
 
 from hardplace.cli import options
 from hardplace.cli.app import app
-from hardplace.cli.printing import say_json
+from hardplace.cli.printing import json_asked, say_json
 
 
 @app.command()
@@ -20,9 +20,7 @@ from hardplace.cli.printing import say_json
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: DEVICE.gpu.json]"
 )
 @options.as_json
-def calibrate(
-    data: tuple[Path, ...], name: str, relative: str | None, source: str, out: Path | None, as_json: bool
-) -> None:
+def calibrate(data: tuple[Path, ...], name: str, relative: str | None, source: str, out: Path | None) -> None:
     """Fit the kernel times of a GPU to DATA: CSV files from the script that `hardplace verify` writes.
 
     One (n, k) in four, by its hash, is held out; the errors printed are of these. With few rows only three figures
@@ -35,7 +33,7 @@ def calibrate(
     found = calibrated_gpu(data, name, relative=relative, source=source)
     where = out or Path(f"{found.datasheet.name}.gpu.json")
     write(where, found)
-    if as_json:
+    if json_asked():
         say_json(found.fits)
         return
     show_fits(found)

@@ -8,7 +8,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
-from hardplace.cli.printing import give, say_json
+from hardplace.cli.printing import give, json_asked, say_json
 
 
 @app.command()
@@ -17,7 +17,7 @@ from hardplace.cli.printing import give, say_json
 @click.option("--dtype", help="Print in which type operands of this type are computed.")
 @options.as_json
 @options.folder("Folder of the page.  [default: hardplace-out/NAME]")
-def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bool, out: Path | None) -> None:
+def chip(chip: str | None, node_nm: float | None, dtype: str | None, out: Path | None) -> None:
     """Print and draw a chip: area and power by part, peaks and ridge points, cost and carbon.
 
     FILE is a device in TOML, NAME one of the catalogue or of a search (8x128x128-2x128-128MiB). Without either, list
@@ -28,13 +28,13 @@ def chip(chip: str | None, node_nm: float | None, dtype: str | None, as_json: bo
     from hardplace.report.terminal_chip import show_catalogue, show_chip
 
     if chip is None:
-        if as_json:
+        if json_asked():
             say_json({"devices": device_names(), "nodes": node_names()})
         else:
             show_catalogue(tuple(map(device, device_names())), tuple(map(node, node_names())))
         return
     found = sheet(find(chip), node_nm, dtype)
-    if as_json:
+    if json_asked():
         say_json(found)
         return
     from hardplace.report.chip import page

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hardplace.cli import options
 from hardplace.cli.app import app
-from hardplace.cli.printing import say_json
+from hardplace.cli.printing import json_asked, say_json
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def budget_of(area_mm2: float | None) -> Budget:
 @app.command()
 @options.area
 @options.as_json
-def chips(area_mm2: float | None, as_json: bool) -> None:
+def chips(area_mm2: float | None) -> None:
     """List PHAZE's space of chips within a budget, the chip to compare with, and the settings they share."""
     from hardplace.hardware.phaze import phaze_space
     from hardplace.hardware.settings import settings
@@ -36,4 +36,4 @@ def chips(area_mm2: float | None, as_json: bool) -> None:
 
     budget = budget_of(area_mm2)
     space = phaze_space(budget)
-    say_json(chip_columns(space, budget)) if as_json else show_chips(space, budget, settings())
+    say_json(chip_columns(space, budget)) if json_asked() else show_chips(space, budget, settings())

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from hardplace.cli import folders, options
-from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.app import app
 from hardplace.cli.goal import limits_of
-from hardplace.cli.printing import give, say, say_json, say_written
+from hardplace.cli.printing import end_search, give_answer, say, say_written
 from hardplace.cli.working import Where, options_named, search_folder, where_options
 
 
@@ -50,7 +50,6 @@ def compare(
     limit_evaluations: int | None,
     seed: int,
     out: Path | None,
-    as_json: bool,
 ) -> None:
     """Search the space of MODEL with PHAZE's, WHAM's, Bayesian and random search, and with the certified one.
 
@@ -63,7 +62,6 @@ def compare(
     from hardplace.design.exact.evaluator import in_process
     from hardplace.files import write_text
     from hardplace.report.compare import page, show
-    from hardplace.report.terminal import infeasible_line
 
     folders.check_writable(out)
     how: dict[str, Any] = {
@@ -87,15 +85,13 @@ def compare(
             best = comparison.certified
             work.journal.tell(best.score, best.bound_score, best.stop)
     if isinstance(comparison, Infeasible):
-        say(f"infeasible: {model}: {infeasible_line(comparison)}", err=True)
-        raise SystemExit(INFEASIBLE)
+        end_search(model, comparison)
     drawn = page(comparison, folders.command())
 
     def keep() -> None:
         folder = work.folder
         comparison.save(folder / "compare.json")
         write_text(folder / "compare.html", drawn)
-        if not as_json:
-            say_written(f"{folder / 'compare.json'}, {folder / 'compare.html'} (open it in a browser)")
+        say_written(f"{folder / 'compare.json'}, {folder / 'compare.html'} (open it in a browser)")
 
-    give(lambda: say_json(comparison.envelope()) if as_json else show(comparison), keep)
+    give_answer(comparison, show, keep)

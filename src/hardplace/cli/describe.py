@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from hardplace.cli import folders, options
-from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import give, say_json
+from hardplace.cli.app import app
+from hardplace.cli.printing import end_infeasible, give, json_asked, say_json
 from hardplace.errors import BadInput
 
 
@@ -34,7 +34,6 @@ def describe(
     within: tuple[str, ...],
     programs: bool,
     simulate: bool,
-    as_json: bool,
     out: Path | None,
 ) -> None:
     """Read an accelerator from its description and check it; map layers onto it; print and draw.
@@ -63,9 +62,8 @@ def describe(
         vary=_values(vary), within=within,
     )  # fmt: skip
     if isinstance(found, Infeasible):
-        say_json(found.envelope()) if as_json else show_infeasible(found)
-        raise SystemExit(INFEASIBLE)
-    if as_json:
+        end_infeasible(found, show_infeasible)
+    if json_asked():
         say_json(found.envelope())
         return
     if isinstance(found, ParameterResult):

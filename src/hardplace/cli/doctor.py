@@ -8,12 +8,12 @@ import click
 
 from hardplace.cli import options
 from hardplace.cli.app import DEFECT, app
-from hardplace.cli.printing import say_json
+from hardplace.cli.printing import json_asked, say_json
 
 
 @app.command()
 @options.as_json
-def doctor(as_json: bool) -> None:
+def doctor() -> None:
     """Print versions, extras, devices of this machine, the folder of answers, and a self-test of two seconds.
 
     Exit code 70 if the self-test fails.
@@ -22,7 +22,7 @@ def doctor(as_json: bool) -> None:
     from hardplace.cli import folders
 
     found = checkup(folders.OUT)
-    if as_json:
+    if json_asked():
         say_json(found)
     else:
         for one in found:

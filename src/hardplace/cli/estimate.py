@@ -9,7 +9,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import give, say_json, say_written
+from hardplace.cli.printing import give, give_answer, json_asked, say_json, say_written
 from hardplace.errors import BadInput
 
 
@@ -47,7 +47,6 @@ def estimate(
     software: str | None,
     calibrated: Path | None,
     trace_path: Path | None,
-    as_json: bool,
     out: Path | None,
 ) -> None:
     """Print every operator of a model on one chip, and draw its roofline; or what a plan costs, with exit code 3 where
@@ -84,10 +83,9 @@ def estimate(
             write_text(folder / "estimate.html", plan_page(cost, folders.command()))
             if trace_path is not None:
                 write_bytes(trace_path, step_trace_of(planned_of(plan, model, devices, nodes, api.load), cost))
-            if not as_json:
-                say_written(f"{folder / 'estimate.json'}, {folder / 'estimate.html'} (open it in a browser)")
+            say_written(f"{folder / 'estimate.json'}, {folder / 'estimate.html'} (open it in a browser)")
 
-        give(lambda: say_json(cost.envelope()) if as_json else show_plan(cost), keep)
+        give_answer(cost, show_plan, keep)
         if not cost.fits:
             sys.exit(INFEASIBLE)
         return
@@ -98,7 +96,7 @@ def estimate(
     if devices or nodes or software is not None or calibrated is not None:
         raise BadInput("estimate: --device, --node, --software, --calibrated: expected --plan with them")
     found = api.operators(model, chip, micro_batch=micro_batch, tensor=tensor_parallel, dtype=dtype)
-    if as_json:
+    if json_asked():
         say_json(found.envelope())
         return
     folders.check_writable(out)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OUT = Path("hardplace-out")
 ASKED = "-asked.json"
-_UNASKED = {"as_json", "out", "trace_path", "fresh", "workers", "scheduler"}  # options that change no answer
+_UNASKED = {"out", "trace_path", "fresh", "workers", "scheduler"}  # options that change no answer
 
 Asked = dict[str, Any]
 

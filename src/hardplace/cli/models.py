@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from hardplace.cli import options
 from hardplace.cli.app import app
-from hardplace.cli.printing import say_json
+from hardplace.cli.printing import json_asked, say_json
 
 
 @app.command()
 @options.as_json
-def models(as_json: bool) -> None:
+def models() -> None:
     """List the models that ship with the package: parameters, sequence length, FLOPs and where the graph is from."""
     from hardplace.report.models import model_rows, show_models
     from hardplace.workload.listing import listed
 
     found = listed()
-    say_json(model_rows(found)) if as_json else show_models(found)
+    say_json(model_rows(found)) if json_asked() else show_models(found)

@@ -11,12 +11,19 @@ from typing import Any
 
 import click
 
+from hardplace.cli.printing import ask_json
 from hardplace.errors import BadInput
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
+
+def as_json_option(text: str) -> Option:
+    """Return the option --json, which `printing.json_asked` reads."""
+    return click.option("--json", "as_json", is_flag=True, expose_value=False, callback=ask_json, help=text)
+
+
+as_json = as_json_option("Print the result as JSON, and nothing else.")
 setting = click.option(
     "--setting",
     "setting_name",

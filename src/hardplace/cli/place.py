@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +11,8 @@ from typing import Any
 import click
 
 from hardplace.cli import folders, options
-from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import give, say_json, say_written
+from hardplace.cli.app import app
+from hardplace.cli.printing import end_infeasible, give_answer, say_written
 from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.errors import BadInput
 
@@ -66,7 +65,6 @@ def place(
     gap: float,
     limit_s: float | None,
     trace_path: Path | None,
-    as_json: bool,
     out: Path | None,
 ) -> None:
     """Find the ten best plans for MODEL on accelerators that exist, with a proof; or say what does not fit, and what
@@ -101,7 +99,7 @@ def place(
         if top is not None:
             raise BadInput("--top: not beside --pareto, which gives every plan of the frontier; expected one of both")
         _frontier(
-            pareto.removeprefix("step,"), as_json, out, trace_path, model=model, device=device, devices=devices,
+            pareto.removeprefix("step,"), out, trace_path, model=model, device=device, devices=devices,
             batch=batch, node=node, fixed=held, gap=gap, seconds=limit_s, trainer=trainer, headroom=headroom,
         )  # fmt: skip
         return
@@ -111,8 +109,7 @@ def place(
             trainer=trainer, headroom=headroom, watch=watch,
         )  # fmt: skip
     if isinstance(found, PlanInfeasible):
-        say_json(found.envelope()) if as_json else show_short(found)
-        sys.exit(INFEASIBLE)
+        end_infeasible(found, show_short)
     # An answer is there: from here on an interrupt does not undo it.
     with uninterrupted():
         file, drawn = api.plan_file(found), page(found, folders.command())
@@ -127,13 +124,12 @@ def place(
                 run = planned_run(found.best[0].plan, model, device, devices, node)
                 write_bytes(trace_path, step_trace_of(run, found.best[0]))
             files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
-            if not as_json:
-                say_written(f"{files}")
+            say_written(files)
 
-        give(lambda: say_json(found.envelope()) if as_json else show_placed(found), keep)
+        give_answer(found, show_placed, keep)
 
 
-def _frontier(against: str, as_json: bool, out: Path | None, trace_path: Path | None, **asked: Any) -> None:
+def _frontier(against: str, out: Path | None, trace_path: Path | None, **asked: Any) -> None:
     """Search, print and write a frontier of plans."""
     from hardplace import api
     from hardplace.files import write_text
@@ -146,8 +142,7 @@ def _frontier(against: str, as_json: bool, out: Path | None, trace_path: Path | 
     with _watching() as watch:
         found = api.plan_frontier(**asked, against=against, watch=watch)
     if isinstance(found, PlanInfeasible):
-        say_json(found.envelope()) if as_json else show_short(found)
-        sys.exit(INFEASIBLE)
+        end_infeasible(found, show_short)
     with uninterrupted():
         drawn = page(found, folders.command())
 
@@ -155,10 +150,9 @@ def _frontier(against: str, as_json: bool, out: Path | None, trace_path: Path | 
             folder = folders.folder_of(found.model, out)
             found.save(folder / "frontier.json")
             write_text(folder / "frontier.html", drawn)
-            if not as_json:
-                say_written(f"{folder / 'frontier.json'}, {folder / 'frontier.html'} (for a browser)")
+            say_written(f"{folder / 'frontier.json'}, {folder / 'frontier.html'} (for a browser)")
 
-        give(lambda: say_json(found.envelope()) if as_json else show_plan_frontier(found), keep)
+        give_answer(found, show_plan_frontier, keep)
 
 
 @contextmanager

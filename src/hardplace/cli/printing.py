@@ -5,20 +5,35 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from hardplace.errors import printable
 
+if TYPE_CHECKING:
+    from hardplace.answers import Answer, Infeasible
+
+_JSON = "hardplace.json"
 _CONTROL = re.compile("[\x7f-\x9f\ud800-\udfff]")
 
 
-def say_written(*files: str) -> None:
-    """Print which files were written, unless only the answer is asked for."""
+def ask_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    """Take note of the option --json, for `json_asked`."""
+    context.meta[_JSON] = value
+
+
+def json_asked() -> bool:
+    """Return whether the verb that runs was asked for its answer as JSON, and nothing else."""
+    return bool(click.get_current_context().meta.get(_JSON))
+
+
+def say_written(files: str) -> None:
+    """Print which files were written, unless only the answer is asked for, or JSON."""
     from hardplace.cli.app import quiet
 
-    if not quiet():
-        say(f"\nwritten: {', '.join(files)}")
+    if not (quiet() or json_asked()):
+        say(f"\nwritten: {files}")
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -50,8 +65,7 @@ def _envelope(value: object) -> dict[str, object]:
     from hardplace.version import __version__
 
     context = click.get_current_context()
-    asked = {name: None if one is None else untyped(one) for name, one in sorted(context.params.items())}
-    question = {name: one for name, one in asked.items() if name != "as_json"}
+    question = {name: None if one is None else untyped(one) for name, one in sorted(context.params.items())}
     return {
         "hardplace": __version__,
         "kind": context.info_name,
@@ -75,3 +89,23 @@ def give(show: Callable[[], None], write: Callable[[], None]) -> None:
         sys.stdout.flush()
     finally:
         write()
+
+
+def give_answer(found: Answer, show: Callable[[Any], None], write: Callable[[], None]) -> None:
+    """Print an answer by what shows one of its class, or as JSON where that is asked for; then write its files."""
+    give(lambda: say_json(found.envelope()) if json_asked() else show(found), write)
+
+
+def end_infeasible(found: Infeasible, show: Callable[[Any], None]) -> NoReturn:
+    """Print what is short, by what shows it or as JSON, and end with exit code 3."""
+    from hardplace.cli.app import INFEASIBLE
+
+    say_json(found.envelope()) if json_asked() else show(found)
+    sys.exit(INFEASIBLE)
+
+
+def end_search(names: str, found: Infeasible) -> NoReturn:
+    """End a search of chips for these models without an answer (`end_infeasible`), with one line on standard error."""
+    from hardplace.report.terminal import infeasible_line
+
+    end_infeasible(found, lambda one: say(f"infeasible: {names}: {infeasible_line(one)}", err=True))

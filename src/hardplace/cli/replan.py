@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import click
 
 from hardplace.cli import folders, options
-from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import give, say_json, say_written
+from hardplace.cli.app import app
+from hardplace.cli.printing import end_infeasible, give_answer, say_written
 from hardplace.errors import BadInput
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -50,7 +49,6 @@ def replan(
     device: str | None,
     node: str | None,
     calibrated: Path | None,
-    as_json: bool,
     out: Path | None,
 ) -> None:
     """Find the plan to continue with after devices of a running plan are lost or gained, or links became slower: most
@@ -84,19 +82,16 @@ def replan(
             node=node,
         )
     if isinstance(found, PlanInfeasible):
-        say_json(found.envelope()) if as_json else say_stuck(found)
-        sys.exit(INFEASIBLE)
-
+        end_infeasible(found, say_stuck)
     drawn = page(found, folders.command())
 
     def keep() -> None:
         folder = folders.folder_of(found.title.partition(":")[0], out)
         found.save(folder / "replan.json")
         write_text(folder / "replan.html", drawn)
-        if not as_json:
-            say_written(f"{folder / 'replan.json'}, {folder / 'replan.html'} (open it in a browser)")
+        say_written(f"{folder / 'replan.json'}, {folder / 'replan.html'} (open it in a browser)")
 
-    give(lambda: say_json(found.envelope()) if as_json else show_replanned(found), keep)
+    give_answer(found, show_replanned, keep)
 
 
 def _seconds(option: str, text: str) -> float:

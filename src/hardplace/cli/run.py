@@ -10,7 +10,7 @@ import click
 
 from hardplace.cli import options
 from hardplace.cli.app import app
-from hardplace.cli.printing import say, say_json, say_written
+from hardplace.cli.printing import json_asked, say, say_json, say_written
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ TOLERANCE = 1e-5  # of the loss and of each gradient, relative, in fp32
     help="Table of runs to which the measured step is added, for `anchor`.",
 )  # fmt: skip
 @options.as_json
-def run(path: Path, source: str, steps: int, runs: Path | None, as_json: bool) -> None:
+def run(path: Path, source: str, steps: int, runs: Path | None) -> None:
     """Apply PLAN to a module of PyTorch and take some steps in fp32: 2 to 8 processes here over gloo, or those that
     torchrun started, on GPUs where there are any. Losses and all gradients are compared with a single process's (1e-5,
     else exit code 1); bytes of weights, gradients, states and kept activations, and the collectives of a step, with
@@ -72,14 +72,14 @@ def run(path: Path, source: str, steps: int, runs: Path | None, as_json: bool) -
         sys.exit(FAILED)
     if found is None:  # another rank tells
         return
-    say_json(found) if as_json else show_run(workload.name, _as_run(plan), found, TOLERANCE)
+    say_json(found) if json_asked() else show_run(workload.name, _as_run(plan), found, TOLERANCE)
     if max(found.loss_error, found.gradient_error) > TOLERANCE:
         sys.exit(FAILED)
     if runs is not None:
-        _keep(runs, workload, _as_run(plan), found, quiet=as_json)
+        _keep(runs, workload, _as_run(plan), found)
 
 
-def _keep(runs: Path, workload: Workload, plan: Plan, found: RunResult, *, quiet: bool) -> None:
+def _keep(runs: Path, workload: Workload, plan: Plan, found: RunResult) -> None:
     """Add the measured step to a table of runs, and say what takes it."""
     import os
 
@@ -91,9 +91,8 @@ def _keep(runs: Path, workload: Workload, plan: Plan, found: RunResult, *, quiet
     device = torch.cuda.get_device_name() if gpu else "cpu"
     node = int(os.environ.get("LOCAL_WORLD_SIZE", plan.devices))
     append_row(runs, measured_row(workload.name, workload, plan, found, device, node))
-    if not quiet:
-        use = "`hardplace anchor` takes it" if gpu else "a log alone: anchor takes rows of devices of the catalogue"
-        say_written(f"{runs}, a row of {device} ({use})")
+    use = "`hardplace anchor` takes it" if gpu else "a log alone: anchor takes rows of devices of the catalogue"
+    say_written(f"{runs}, a row of {device} ({use})")
 
 
 def _recorded(source: str) -> tuple[Workload, Workload]:

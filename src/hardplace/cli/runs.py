@@ -9,7 +9,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import BAD_INPUT, app
-from hardplace.cli.printing import say, say_json
+from hardplace.cli.printing import json_asked, say, say_json
 from hardplace.errors import BadInput
 
 
@@ -17,7 +17,7 @@ from hardplace.errors import BadInput
 @click.argument("folder", type=click.Path(path_type=Path), default=folders.OUT)
 @click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write every evaluation to this file.")
 @options.as_json
-def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
+def runs(folder: Path, parquet: Path | None) -> None:
     """List the answers in FOLDER (hardplace-out) and below: of searches, also of shapes, and of compare, the model,
     incumbent, bound, gap, evaluations and why each ended; of other verbs the command.
 
@@ -46,7 +46,7 @@ def runs(folder: Path, parquet: Path | None, as_json: bool) -> None:
     found = tuple(searches)
     if parquet is not None:
         write_bytes(parquet, table(found))
-    if as_json:
+    if json_asked():
         say_json((*found, *answers))
     else:
         show(found, answers, str(folder))

@@ -8,7 +8,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
-from hardplace.cli.printing import give, say_json, say_written
+from hardplace.cli.printing import give_answer, say_written
 
 
 @app.command()
@@ -62,7 +62,6 @@ def schedule(
     limit_s: float,
     out: Path | None,
     trace_path: Path | None,
-    as_json: bool,
 ) -> None:
     """Schedule one layer of MODEL on the cores of a chip: makespan, bound, utilisation, Gantt chart and trace.
 
@@ -70,7 +69,7 @@ def schedule(
     trace.json opens in ui.perfetto.dev; --trace writes the same in Perfetto's own format.
     """
     from hardplace import api
-    from hardplace.files import dumps, write, write_bytes, write_text
+    from hardplace.files import dumps, write_bytes, write_text
     from hardplace.report.layer_trace import layer_events, layer_trace
     from hardplace.report.schedule import page, show
 
@@ -85,11 +84,10 @@ def schedule(
 
     def keep() -> None:
         folder = folders.folder_of(f"{found.model}-schedule", out)
-        write(folder / "schedule.json", found.envelope())
+        found.save(folder / "schedule.json")
         write_text(folder / "page.html", drawn)
         write_text(folder / "trace.json", traced)
         files = ", ".join(str(folder / name) for name in ("schedule.json", "page.html", "trace.json"))
-        if not as_json:
-            say_written(f"{files} (trace.json opens in ui.perfetto.dev)")
+        say_written(f"{files} (trace.json opens in ui.perfetto.dev)")
 
-    give(lambda: say_json(found.envelope()) if as_json else show(found), keep)
+    give_answer(found, show, keep)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hardplace.cli import folders, options
-from hardplace.cli.app import INFEASIBLE, app
+from hardplace.cli.app import app
 from hardplace.cli.goal import Asking, asking_options, goal_arguments, limits_of
-from hardplace.cli.printing import give, say, say_json, say_written
+from hardplace.cli.printing import end_search, give_answer, say_written
 from hardplace.cli.progress import progress_bar, uninterrupted
 from hardplace.cli.search_shapes import Shaping, check_alone, shape_options
 from hardplace.cli.working import options_named, search_folder, where_options
@@ -92,7 +92,6 @@ def search(
     gap: float,
     limit_s: float | None,
     out: Path | None,
-    as_json: bool,
 ) -> None:
     """Find the chip within limits, and the plan on many of them, that train MODEL fastest (or by another objective).
 
@@ -132,17 +131,17 @@ def search(
         search_stages.check(models, ends, where, goal_arguments(asking), shapes=shaping.shapes)
         check_alone(shaping)
         progress = partial(_progress_bar, ends.gap)
-        search_stages.run(models[0], chosen, ends, out, progress, as_json=as_json)
+        search_stages.run(models[0], chosen, ends, out, progress)
         return
     if shaping.shapes:
         del chosen["ideal"]  # that search has ideal kernels alone
-        _with_shapes(models, chosen, asking, shaping, ends, out, where, as_json)
+        _with_shapes(models, chosen, asking, shaping, ends, out, where)
         return
     check_alone(shaping)
     question = question_of(tuple(api.load(model) for model in models), **chosen, **goal_arguments(asking))
     asked = {"models": list(models), **chosen, **goal_arguments(asking), "gap": gap, "seconds": limit_s}
     with options_named():
-        _run(question, ends, asked, out, where, as_json)
+        _run(question, ends, asked, out, where)
 
 
 def _with_shapes(
@@ -153,7 +152,6 @@ def _with_shapes(
     ends: StoppingRule,
     out: Path | None,
     where: Where,
-    as_json: bool,
 ) -> None:
     """Search shapes too; BadInput for what goes with chips and plans only."""
 
@@ -168,12 +166,10 @@ def _with_shapes(
             "--shapes: expected one model and the objective throughput, without --combine, --weights, --fleet"
         )
     with options_named():
-        run(models[0], chosen, shaping, ends, out, where, partial(_progress_bar, ends.gap), as_json=as_json)
+        run(models[0], chosen, shaping, ends, out, where, partial(_progress_bar, ends.gap))
 
 
-def _run(
-    question: Question, ends: StoppingRule, asked: dict[str, Any], out: Path | None, where: Where, as_json: bool
-) -> None:
+def _run(question: Question, ends: StoppingRule, asked: dict[str, Any], out: Path | None, where: Where) -> None:
     """Search, print, and write the folder."""
     from hardplace.answers import Infeasible
     from hardplace.api import answered, plain
@@ -181,7 +177,6 @@ def _run(
     from hardplace.branch_and_bound.loop import deadline_of
     from hardplace.design.exact.evaluator import in_process
     from hardplace.files import write_text
-    from hardplace.report.terminal import infeasible_line
 
     goal = question.goal
     alone = goal.objectives[0] if len(goal.objectives) == len(goal.norms) == 1 else None
@@ -197,34 +192,31 @@ def _run(
         if isinstance(found, Infeasible):
             work.journal.end(found)
             names = ", ".join(workload.name for workload in question.workloads)
-            say(f"infeasible: {names}: {infeasible_line(found)}", err=True)
-            raise SystemExit(INFEASIBLE)
+            end_search(names, found)
         show, page = _shown(found)
 
         def keep() -> None:
             work.journal.end(found)
             folder = work.folder
             found.save(folder / "result.json")
-            write_text(folder / "page.html", page())
-            if not as_json:
-                say_written(f"{folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
+            write_text(folder / "page.html", page(found, folders.command()))
+            say_written(f"{folder / 'result.json'}, {folder / 'page.html'} (open it in a browser)")
 
-        give(lambda: say_json(found.envelope()) if as_json else show(), keep)
+        give_answer(found, show, keep)
 
 
-def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[[], None], Callable[[], str]]:
-    """Return what prints an answer, and what draws its page."""
-
+def _shown(found: DesignResult | ParetoResult | SharedResult) -> tuple[Callable[..., None], Callable[..., str]]:
+    """Return what prints such an answer, and what draws its page for a command."""
     from hardplace.design.results import DesignResult, ParetoResult
     from hardplace.report import frontier_and_fleet as several
     from hardplace.report import terminal
     from hardplace.report.page import page
 
     if isinstance(found, DesignResult):
-        return partial(terminal.show, found), partial(page, found, folders.command())
+        return terminal.show, page
     if isinstance(found, ParetoResult):
-        return partial(several.show_frontier, found), partial(several.frontier_page, found, folders.command())
-    return partial(several.show_shared, found), partial(several.shared_page, found, folders.command())
+        return several.show_frontier, several.frontier_page
+    return several.show_shared, several.shared_page
 
 
 @contextmanager

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hardplace.cli import folders
-from hardplace.cli.app import INFEASIBLE
 from hardplace.cli.options import by_name, gathered
-from hardplace.cli.printing import give, say, say_json, say_written
+from hardplace.cli.printing import end_search, give_answer, say_written
 from hardplace.cli.working import search_folder
 from hardplace.errors import BadInput
 
@@ -76,7 +75,7 @@ def check_alone(shaping: Shaping) -> None:
 
 def run(
     model: str, chosen: dict[str, Any], shaping: Shaping, ends: StoppingRule, out: Path | None, where: Where,
-    progress: Callable[[], Any], *, as_json: bool,
+    progress: Callable[[], Any],
 ) -> None:  # fmt: skip
     """Search shape, chip and plan of one model; print, and write the folder."""
     from hardplace import api
@@ -89,7 +88,6 @@ def run(
     from hardplace.files import write_text
     from hardplace.report.joint import show
     from hardplace.report.joint_page import page
-    from hardplace.report.terminal import infeasible_line
 
     question = question_of((api.load(model),), **chosen)
     how: dict[str, Any] = {
@@ -115,14 +113,12 @@ def run(
         if not isinstance(found, Infeasible):
             work.journal.tell(found.score, found.bound, found.stop.value)
     if isinstance(found, Infeasible):
-        say(f"infeasible: {model}: {infeasible_line(found)}", err=True)
-        raise SystemExit(INFEASIBLE)
+        end_search(model, found)
 
     def keep() -> None:
         folder = work.folder
         found.save(folder / "shapes.json")
         write_text(folder / "page.html", page(found, folders.command()))
-        if not as_json:
-            say_written(f"{folder / 'shapes.json'}, {folder / 'page.html'} (open it in a browser)")
+        say_written(f"{folder / 'shapes.json'}, {folder / 'page.html'} (open it in a browser)")
 
-    give(lambda: say_json(found.envelope()) if as_json else show(found), keep)
+    give_answer(found, show, keep)

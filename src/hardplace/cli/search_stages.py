@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardplace.cli import folders
-from hardplace.cli.app import INFEASIBLE
-from hardplace.cli.printing import give, say, say_json, say_written
+from hardplace.cli.printing import end_search, give_answer, say_written
 from hardplace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -42,26 +41,23 @@ def check(models: tuple[str, ...], ends: StoppingRule, where: Where, goal: dict[
 
 def run(
     model: str, chosen: dict[str, Any], ends: StoppingRule, out: Path | None,
-    progress: Callable[[], Any], *, as_json: bool,
+    progress: Callable[[], Any],
 ) -> None:  # fmt: skip
     """Search the chips of one model's stages; print, and write the folder."""
     from hardplace import api
     from hardplace.answers import Infeasible
     from hardplace.files import write_text
     from hardplace.report.stage_chips import show_stages, stages_page
-    from hardplace.report.terminal import infeasible_line
 
     with progress() as report:
         found = api.stages(model, gap=ends.gap, seconds=ends.limit_s, progress=report, **chosen)
     if isinstance(found, Infeasible):
-        say(f"infeasible: {model}: {infeasible_line(found)}", err=True)
-        raise SystemExit(INFEASIBLE)
+        end_search(model, found)
 
     def keep() -> None:
         folder = folders.folder_of(found.model, out, verb="search-stages")
         found.save(folder / "stages.json")
         write_text(folder / "page.html", stages_page(found, folders.command(), "stages.json"))
-        if not as_json:
-            say_written(f"{folder / 'stages.json'}, {folder / 'page.html'} (open it in a browser)")
+        say_written(f"{folder / 'stages.json'}, {folder / 'page.html'} (open it in a browser)")
 
-    give(lambda: say_json(found.envelope()) if as_json else show_stages(found), keep)
+    give_answer(found, show_stages, keep)

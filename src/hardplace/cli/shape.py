@@ -9,7 +9,7 @@ import click
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
 from hardplace.cli.options import StepOptions
-from hardplace.cli.printing import give, say_json
+from hardplace.cli.printing import give, json_asked, say_json
 from hardplace.cli.search_shapes import ranges_of, share_of
 from hardplace.errors import BadInput
 
@@ -45,7 +45,6 @@ def shape(
     ranges: tuple[str, ...],
     top: int,
     calibrated: Path | None,
-    as_json: bool,
     out: Path | None,
 ) -> None:
     """Rank shapes with about the same number of parameters by how fast they train.
@@ -68,7 +67,7 @@ def shape(
         model, names, within=share_of(params), freeze=freeze, ranges=ranges_of(ranges), top=top,
         calibrated=calibrated, **step.arguments(),
     )  # fmt: skip
-    if as_json:
+    if json_asked():
         say_json(found.envelope())
         return
     folders.check_writable(out)

@@ -8,7 +8,7 @@ import click
 
 from hardplace.cli import folders, options
 from hardplace.cli.app import app
-from hardplace.cli.printing import give, say_json
+from hardplace.cli.printing import give, json_asked, say_json
 
 
 @app.command()
@@ -29,7 +29,6 @@ def show(
     expert_parallel: int,
     micro_batch: int,
     layer_name: str | None,
-    as_json: bool,
     out: Path | None,
 ) -> None:
     """Print and draw a model's graph: layers and their repetition, operators by cost, what one rank computes.
@@ -51,7 +50,7 @@ def show(
     )
     layers, whole = rank_layers(workload, parallelism)
     found = summarise(workload, parallelism, micro_batch, layers, whole)
-    if as_json:
+    if json_asked():
         say_json(found if layer_name is None else of_layer(found, layer_name))
         return
     folders.check_writable(out)

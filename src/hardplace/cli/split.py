@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from hardplace.cli import folders, options
-from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import give, say_json, say_written
+from hardplace.cli.app import app
+from hardplace.cli.printing import end_infeasible, give_answer, say_written
 
 
 @app.command()
@@ -82,7 +82,6 @@ def split(
     gap: float,
     limit_s: float,
     out: Path | None,
-    as_json: bool,
 ) -> None:
     """Split GRAPH over unlike devices: placement, schedule, a bound that no split beats, Gantt page and trace.
 
@@ -98,7 +97,7 @@ def split(
     """
     from hardplace import api
     from hardplace.answers import Infeasible
-    from hardplace.files import dumps, write, write_text
+    from hardplace.files import dumps, write_text
     from hardplace.report.split import page, show_split, trace
     from hardplace.report.terminal import show_infeasible
 
@@ -109,19 +108,14 @@ def split(
         micro_batches=micro_batches, without=without, gap=gap, seconds=limit_s,
     )  # fmt: skip
     if isinstance(found, Infeasible):
-        if as_json:
-            say_json(found.envelope())
-        else:
-            show_infeasible(found)
-        raise SystemExit(INFEASIBLE)
+        end_infeasible(found, show_infeasible)
     drawn, traced = page(found, folders.command()), dumps(trace(found), compact=True)
 
     def keep() -> None:
         folder = folders.folder_of(f"{Path(graph).name.split('.')[0]}-split", out)
-        write(folder / "split.json", found.envelope())
+        found.save(folder / "split.json")
         write_text(folder / "page.html", drawn)
         write_text(folder / "trace.json", traced)
-        if not as_json:
-            say_written(f"{folder}/split.json, page.html, trace.json (opens in ui.perfetto.dev)")
+        say_written(f"{folder}/split.json, page.html, trace.json (opens in ui.perfetto.dev)")
 
-    give(lambda: say_json(found.envelope()) if as_json else show_split(found), keep)
+    give_answer(found, show_split, keep)

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from hardplace.cli import folders, options
-from hardplace.cli.app import INFEASIBLE, app
-from hardplace.cli.printing import give, say_json, say_written
+from hardplace.cli.app import app
+from hardplace.cli.printing import end_infeasible, give_answer, say_written
 
 
 @app.command()
@@ -38,7 +38,6 @@ def tables(
     devices: tuple[int, ...],
     limit_s: float,
     out: Path | None,
-    as_json: bool,
 ) -> None:
     """Shard the embedding tables of FILE over equal devices so that the busiest takes least, with a bound.
 
@@ -47,23 +46,17 @@ def tables(
     """
     from hardplace import api
     from hardplace.answers import Infeasible
-    from hardplace.files import write
     from hardplace.report.tables import show_tables
     from hardplace.report.terminal import show_infeasible
 
     folders.check_writable(out)
     found = api.tables(file, sharding=sharding, prices=prices, batch=batch, devices=devices, seconds=limit_s)
     if isinstance(found, Infeasible):
-        if as_json:
-            say_json(found.envelope())
-        else:
-            show_infeasible(found)
-        raise SystemExit(INFEASIBLE)
+        end_infeasible(found, show_infeasible)
 
     def keep() -> None:
         folder = folders.folder_of(f"{Path(file).name.split('.')[0]}-tables", out)
-        write(folder / "tables.json", found.envelope())
-        if not as_json:
-            say_written(f"{folder}/tables.json")
+        found.save(folder / "tables.json")
+        say_written(f"{folder}/tables.json")
 
-    give(lambda: say_json(found.envelope()) if as_json else show_tables(found), keep)
+    give_answer(found, show_tables, keep)

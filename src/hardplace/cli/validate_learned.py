@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hardplace.cli import options
-from hardplace.cli.printing import say_json
+from hardplace.cli.printing import json_asked, say_json
 from hardplace.cli.validate import validate
 from hardplace.errors import BadInput
 
@@ -18,7 +18,7 @@ from hardplace.errors import BadInput
 @click.option("--study", is_flag=True, help="Train and compare all predictors on all splits (extra learned; minutes).")
 @click.option("--markdown", is_flag=True, help="Print the tables as docs/learned.md has them.")
 @options.as_json
-def learned(files: tuple[Path, ...], sheets: Path | None, study: bool, markdown: bool, as_json: bool) -> None:
+def learned(files: tuple[Path, ...], sheets: Path | None, study: bool, markdown: bool) -> None:
     """Compare the models of fp32 kernels with measured ones (CSV: op, device, b, m, n, k, h, latency_ms).
 
     Without FILES: NeuSight's test kernels, within this repository only. A device that was not measured is predicted
@@ -31,10 +31,10 @@ def learned(files: tuple[Path, ...], sheets: Path | None, study: bool, markdown:
         raise BadInput("study", str((files or (sheets,))[0]), "no FILES and no sheets: the study has its own splits")
     if study:
         results = learned_study()
-        say_json(results) if as_json else show(study_tables(results), markdown)
+        say_json(results) if json_asked() else show(study_tables(results), markdown)
         return
     scores = kernel_scores(files, sheets)
-    if as_json:
+    if json_asked():
         say_json(scores)
         return
     tables = [score_table(scores)]

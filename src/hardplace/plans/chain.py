@@ -112,7 +112,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         flash=plan.flash,
         gradient_bytes=GRADIENT_BYTES[plan.gradient],
         wide=plan.precision is Format.FP32,
-        low=plan.precision in (Format.FP8, Format.FP4),
+        low=plan.precision.low,
         dropout=plan.habits.dropout,
         fused_loss=plan.loss_in_one,
         loss_bytes=loss_bytes,

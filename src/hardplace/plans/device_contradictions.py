@@ -121,7 +121,7 @@ def check_device(chip: Device | DescribedDevice, plan: Plan) -> None:
         value = getattr(plan, rule.field)
         if rule.needs(value) and not rule.has(chip):
             raise BadInput(rule.field, f"{value} on {chip.name}", rule.expected)
-    either = _gpu(chip) and plan.precision not in (Format.FP8, Format.FP4)
+    either = _gpu(chip) and not plan.precision.low
     if isinstance(chip, Device) and not either and str(plan.precision) not in chip.dtypes:
         able = [str(one) for one in Format if str(one) in chip.dtypes]
         raise BadInput(

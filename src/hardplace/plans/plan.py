@@ -53,6 +53,11 @@ class Format(StrEnum):
     FP4 = "fp4"
     FP32 = "fp32"
 
+    @property
+    def low(self) -> bool:
+        """Return whether linear layers multiply below 16 bit."""
+        return self in ("fp8", "fp4")
+
 
 class OptimizerKind(StrEnum):
     """Optimizer, with the type of its states.

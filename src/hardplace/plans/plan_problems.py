@@ -60,7 +60,7 @@ def problems(plan: Plan) -> Iterator[str]:
     if plan.shard > 0 and plan.replicas % plan.shard:
         yield f"shard: {plan.shard}: expected 0 or a divisor of data x context, {plan.replicas}"
     yield from _scaled(plan)
-    if plan.backend == CUDNN_FP8 and plan.precision not in (Format.FP8, Format.FP4):
+    if plan.backend == CUDNN_FP8 and not plan.precision.low:
         yield f"backend: {plan.backend}: expected precision fp8 or fp4 with it, not {plan.precision}"
     if plan.sequence and plan.tensor == 1:
         yield "sequence: true: expected tensor 2 or more with it"

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 
@@ -17,18 +16,12 @@ from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork, Work
 from hardplace.cost.types import Collective
 from hardplace.hardware.types import Cluster
+from hardplace.plans.plan import Format
 from hardplace.plans.time_shares import TimeShares
 from hardplace.workload.types import Group
 
 # Into which a tensor-parallel collective and its product are cut where one runs beside the other.
 _CHUNKS = 8
-
-
-class Low(StrEnum):
-    """Precision below 16 bit in which linear layers multiply."""
-
-    FP8 = "fp8"
-    FP4 = "fp4"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +117,7 @@ class StepPricer:
         plan_flops_per_s: Dense peak of products in the plan's precision; of fp32 TF32's, where a GPU has it.
         timer: Seconds of kernels alone, without collectives.
         efficiencies: What a step reaches.
-        low: Precision of products that allow it; None: 16 bit.
+        low: Format below 16 bit of products that allow it; None: 16 bit.
         casts: What its casts move; None: 16 bit.
         wide: 16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1.
         flash: Attention is one kernel; else unfused.
@@ -142,7 +135,7 @@ class StepPricer:
     plan_flops_per_s: float
     timer: Timer
     efficiencies: Efficiencies
-    low: Low | None = None
+    low: Format | None = None
     casts: CastBytes | None = None
     wide: float = 1.0
     flash: bool = True
@@ -199,7 +192,7 @@ class StepPricer:
                     attention_s += self._known[one]
                 case StreamWork():
                     launches += one.launches - 1
-                    streams_s += self._alone_s(one.kind, one.bytes * wide, one.row)
+                    streams_s += self.moved_s(one.kind, one.bytes * wide, one.row)
                 case CollectiveWork():
                     ring = groups[one.group]
                     calls += 1 if one.group is Group.TENSOR and ring.members > 1 else 0
@@ -230,9 +223,9 @@ class StepPricer:
             casts_weights: Weights are cast each time, not once a step.
         """
         by = self.efficiencies
-        rate = by.fp4_rate if self.low is Low.FP4 else by.low_rate
+        rate = by.fp4_rate if self.low is Format.FP4 else by.low_rate
         casts_bytes = max(0.0, parts.casts_bytes + (parts.weight_casts_bytes if casts_weights else 0.0))
-        casts_s = self._alone_s(Stream.ELEMENTWISE, casts_bytes, 0) if casts_bytes else 0.0
+        casts_s = self.moved_s(Stream.ELEMENTWISE, casts_bytes) if casts_bytes else 0.0
         attention_s = by.attention * parts.attention_s
         context_s = parts.context_s
         if ring:
@@ -260,7 +253,13 @@ class StepPricer:
             moved_bytes: Bytes read and written.
             row: Elements of a row that it reduces; 0: none.
         """
-        return self._alone_s(kind, moved_bytes, row)
+        key = (kind, moved_bytes, row)
+        if key not in self._moved:
+            moved = self.timer.moved_s(
+                StreamWork(kind=kind, bytes=moved_bytes), np.array([moved_bytes]), np.array([row])
+            )
+            self._moved[key] = float(moved[0])
+        return self._moved[key]
 
     def exchange_s(self, collective: Collective, moved_bytes: float, cluster: Cluster, ring: Ring) -> float:
         """Return the seconds of a data-parallel collective, or of a tensor between stages, as a step reaches them.
@@ -273,15 +272,6 @@ class StepPricer:
         """
         reduced = 1.0 if collective is Collective.POINT_TO_POINT else self.efficiencies.reduction
         return reduced * self._exchange_s(collective, moved_bytes, cluster, ring, 1)
-
-    def _alone_s(self, kind: Stream, moved_bytes: float, row: int) -> float:
-        key = (kind, moved_bytes, row)
-        if key not in self._moved:
-            moved = self.timer.moved_s(
-                StreamWork(kind=kind, bytes=moved_bytes), np.array([moved_bytes]), np.array([row])
-            )
-            self._moved[key] = float(moved[0])
-        return self._moved[key]
 
     def _exchange_s(
         self, collective: Collective, moved_bytes: float, cluster: Cluster, ring: Ring, copies: int
@@ -318,7 +308,7 @@ class StepPricer:
         alone_s = float(self.timer.attentions_s(one, *sizes)[0])
         if self.flash:
             return alone_s
-        dropped_s = self._alone_s(Stream.ELEMENTWISE, 5.0 * one.batch * one.heads * float(one.keys) ** 2, 0)
+        dropped_s = self.moved_s(Stream.ELEMENTWISE, 5.0 * one.batch * one.heads * float(one.keys) ** 2)
         return alone_s + dropped_s * one.share
 
 

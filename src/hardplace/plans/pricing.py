@@ -42,11 +42,10 @@ from hardplace.plans.efficiencies import (
     slower,
 )
 from hardplace.plans.plan import Format, Plan
-from hardplace.plans.pricer import Efficiencies, Low, StepPricer
+from hardplace.plans.pricer import Efficiencies, StepPricer
 
 # Measured over predicted on Trainium 1 before its own runs were fitted (docs/model-training.md, section 6).
 _UNFITTED = 1.8
-_LOW = {Format.FP8: Low.FP8, Format.FP4: Low.FP4}
 
 
 # Share of the fp32 peak that batched products of misaligned 16-bit operands reach before CUDA 11.7: on A100 12.2 of
@@ -72,7 +71,7 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
         return _on_description(chip, plan)
     if isinstance(chip.engine, Arrays):
         return _on_arrays(chip, plan)
-    low, wide = _LOW.get(plan.precision), 1.0
+    low, wide = plan.precision if plan.precision.low else None, 1.0
     half = _half_flops_per_s(chip)
     peak = half if low is None else chip.peak_flops_per_s(low.value)
     if plan.precision is Format.FP32:
@@ -93,7 +92,7 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
     if found.products != 1.0:
         notes.append(_reached(chip, found))
     if low is not None:
-        rate = found.low_rate if low is Low.FP8 else found.fp4_rate
+        rate = found.low_rate if low is Format.FP8 else found.fp4_rate
         notes.append(
             f"products in {low} at {rate:g} times the rate of bf16, from kernels alone; {recipe_of(chip, plan)} scaling"
         )
@@ -124,7 +123,7 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
 def _ratios(chip: Device) -> dict[str, float]:
     """Return the peaks of fp8 and fp4 over that of 16 bit, of those that a device has."""
     half = _half_flops_per_s(chip)
-    return {str(one): chip.peak_flops_per_s(one.value) / half for one in Low if one.value in chip.dtypes}
+    return {str(one): chip.peak_flops_per_s(one.value) / half for one in Format if one.low and one.value in chip.dtypes}
 
 
 def _half_flops_per_s(chip: Device) -> float:
@@ -139,7 +138,7 @@ def recipe_of(chip: Device, plan: Plan, software: str | None = None) -> Fp8Recip
         plan: The plan.
         software: What runs it; None: as the plan says.
     """
-    if plan.precision not in _LOW:
+    if not plan.precision.low:
         return None
     if plan.precision is Format.FP4:
         return Fp8Recipe.NVFP4
@@ -222,7 +221,8 @@ def _held(kind: str, plan: Plan) -> str:
 
 def _on_arrays(chip: Device, plan: Plan) -> StepPricer:
     """Return what prices work on a chip with arrays; 8-bit products at the arrays' own ratio of rates."""
-    low, wide, half = _LOW.get(plan.precision), 1.0, chip.peak_flops_per_s("bf16")
+    low, wide = plan.precision if plan.precision.low else None, 1.0
+    half = chip.peak_flops_per_s("bf16")
     if plan.software not in ("", *ON_ARRAY_SOFTWARE):
         expected = " or ".join(ON_ARRAY_SOFTWARE)
         raise BadInput(f"software: {plan.software}: {chip.name} has arrays: expected {expected}, or none")
