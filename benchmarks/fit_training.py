@@ -45,7 +45,7 @@ from hardplace.plans.efficiencies import (
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
 from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of, spreads
-from hardplace.plans.plan import Plan
+from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, start, values_at
 from hardplace.plans.published.rows import NotModelled, rows_of, source_of
 from hardplace.plans.published.runs import run_of
