@@ -33,6 +33,10 @@ class Trust(StrEnum):
     OWN = "own"  # the user's file, without a source
 
 
+# A board's clock under load over its datasheet's, at most: a measured rate above that much of the peak is a mistake.
+FASTEST_CLOCK = 1.25
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Where one figure of a device is from.
@@ -61,8 +65,8 @@ class Multiprocessors:
         shared_memory_bytes: Shared memory of a multiprocessor.
         register_bytes: Registers of a multiprocessor.
         vector_lanes_fp64: fp64 multiply-adds a clock and multiprocessor, outside the tensor cores.
-        matmul_flops_per_s: Rate of large 16-bit products that was measured where the board power keeps it far below the
-            peak; None: not known.
+        matmul_flops_per_s: Rate of large 16-bit products that was measured, where the board power keeps it far below the
+            peak or the board's clock is above its datasheet's; None: not known.
     """
 
     count: int

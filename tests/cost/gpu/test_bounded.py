@@ -1,4 +1,4 @@
-"""Large products of GPUs whose board power keeps them far below the peak: no faster than was measured."""
+"""Large products of GPUs as they were measured: far below the peak by the board power, or above their datasheet's."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hardplace.hardware
+from hardplace.cost.gpu.datasheet import datasheet
 from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.models import gpu_model
 from hardplace.errors import BadInput
@@ -25,7 +26,7 @@ def rates(name: str, shapes: list[tuple[int, int, int]]) -> np.ndarray:
     return 2.0 * m * n * k / gemm_s(gemms(m, n, k), [(model.datasheet, model.gemm)]).ravel()
 
 
-@pytest.mark.parametrize("name", ["mi300x", "mi325x"])
+@pytest.mark.parametrize("name", ["mi300x", "mi325x", "rtx-4090", "rtx-5090"])
 def test_a_large_product_reaches_the_measured_rate(name):
     found = rates(name, [(8192, 8192, 8192)])[0]
     assert found == pytest.approx(device(name).engine.matmul_flops_per_s, rel=0.01)
@@ -43,12 +44,22 @@ def test_a_board_of_the_same_design_with_more_power_is_faster_by_what_was_measur
     assert slower < faster <= 1.5 * slower
 
 
-def test_a_measured_rate_of_products_above_the_peak_is_refused(tmp_path):
+def test_a_card_sold_with_half_of_the_tensor_rate_runs_above_the_clock_of_its_datasheet():
+    """They were 147 and 188 TFLOP/s by the share of the peak of L40S and RTX PRO 6000, whose power bounds them."""
+    for name, ratio in (("rtx-4090", 1.1), ("rtx-5090", 1.2)):
+        found, sheet = gpu_model(name).datasheet, datasheet(device(name))
+        assert found.clock_hz / sheet.clock_hz == pytest.approx(ratio, abs=0.03)
+        assert found.tensor_flops_per_s / sheet.tensor_flops_per_s == found.clock_hz / sheet.clock_hz
+        assert device(name).peak_flops_per_s("bf16") == sheet.tensor_flops_per_s  # MFU is of the datasheet's peak
+    assert gpu_model("mi300x").datasheet == datasheet(device("mi300x"))
+
+
+def test_a_measured_rate_of_products_far_above_the_peak_is_refused(tmp_path):
     shipped = (DEVICES / "mi300x.toml").read_text()
     path = tmp_path / "mine.toml"
-    path.write_text(shipped.replace('matmul = ["614 TFLOP/s"', 'matmul = ["1400 TFLOP/s"'))
+    path.write_text(shipped.replace('matmul = ["614 TFLOP/s"', 'matmul = ["1700 TFLOP/s"'))
     assert path.read_text() != shipped
-    with pytest.raises(BadInput, match=r"gpu\.matmul: 1\.4e\+15: expected at most the peak, 1\.307e\+15"):
+    with pytest.raises(BadInput, match=r"gpu\.matmul: 1\.7e\+15: expected at most 1\.25 times the peak, 1\.634e\+15"):
         read_device(path)
 
 

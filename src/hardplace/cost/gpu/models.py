@@ -8,7 +8,14 @@ from math import log2
 from pathlib import Path
 
 from hardplace.cost.gpu.datasheet import datasheet, flops_per_clock, gpu
-from hardplace.cost.gpu.transfer import HOST_S, bounded_gemm, carried_attention, carried_gemm, expected_error
+from hardplace.cost.gpu.transfer import (
+    HOST_S,
+    bounded_gemm,
+    carried_attention,
+    carried_gemm,
+    expected_error,
+    under_load,
+)
 from hardplace.cost.gpu.types import Datasheet, Fit, GpuModel
 from hardplace.errors import unknown
 from hardplace.files import read
@@ -61,7 +68,7 @@ def model_of(chip: Device) -> GpuModel:
     """Return the model of a GPU: the shipped one of its name where its datasheet is this one's, otherwise by transfer.
 
     From the GPU of its name if that has the same multiprocessors (a board with other clocks or memory), else from the
-    nearest one that has, else from the nearest of all; a measured rate of large products bounds those carried over.
+    nearest one that has, else from the nearest of all; those carried over meet a measured rate of large products.
 
     Raises:
         BadInput: For a device that is no GPU or that has no published power.
@@ -72,7 +79,11 @@ def model_of(chip: Device) -> GpuModel:
     found = _carried(sheet, tuple(name for name in fitted_names() if design_of(device(name)) == design_of(chip)))
     assert isinstance(chip.engine, Multiprocessors)
     reached = chip.engine.matmul_flops_per_s
-    return found if reached is None else replace(found, gemm=bounded_gemm(found.gemm, sheet, reached))
+    if reached is None:
+        return found
+    return replace(
+        found, datasheet=under_load(found.gemm, sheet, reached), gemm=bounded_gemm(found.gemm, sheet, reached)
+    )
 
 
 def _carried(sheet: Datasheet, alike: tuple[str, ...]) -> GpuModel:

@@ -7,9 +7,11 @@ from dataclasses import replace
 from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.gemm import gemm_s, gemms
 from hardplace.cost.gpu.types import AttentionParameters, Datasheet, GemmParameters
+from hardplace.hardware.device import FASTEST_CLOCK
 
 HOST_S = 1e-5  # a launch above this is the host's, which a queue hides
 _LARGE = 8192  # sides of the product at which a measured rate holds
+_HALVINGS = 30  # of the clock that a measured rate needs
 _SAME = 1.5  # ratio of FLOPs a clock up to which two multiprocessors count as one design
 # Mean absolute error, m >= 1024 and n, k >= 512, of figures carried to another GPU without a row of it measured, by
 # whether the multiprocessors are of one design (means over the table in docs/validation-gpu.md): no bounds.
@@ -68,6 +70,29 @@ def bounded_gemm(figures: GemmParameters, target: Datasheet, reached_flops_per_s
     own_s = figures.joule_per_flop * each / target.power_w
     power_s = ((each / reached_flops_per_s) ** 4 - free_s**4 + own_s**4) ** 0.25
     return replace(figures, joule_per_flop=power_s * target.power_w / each)
+
+
+def under_load(figures: GemmParameters, target: Datasheet, reached_flops_per_s: float) -> Datasheet:
+    """Return the datasheet at the clock with which a large product reaches this measured rate; itself where it does.
+
+    Cards that are sold with half of the tensor rate draw less than their board power in products and run above the
+    clock of their datasheet (docs/model-gpu.md, Other GPUs).
+    """
+    each = _LARGE**3 * 2.0
+
+    def at(clock: float) -> Datasheet:
+        return replace(target, clock_hz=clock * target.clock_hz, tensor_flops_per_s=clock * target.tensor_flops_per_s)
+
+    def rate(sheet: Datasheet) -> float:
+        return each / (float(gemm_s(gemms(_LARGE, _LARGE, _LARGE), [(sheet, figures)]).ravel()[0]) - figures.launch_s)
+
+    if rate(target) >= reached_flops_per_s:
+        return target
+    low, high = 1.0, FASTEST_CLOCK
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if rate(at(middle)) < reached_flops_per_s else (low, middle)
+    return at(high)
 
 
 def carried_attention(figures: AttentionParameters, source: Datasheet, target: Datasheet) -> AttentionParameters:
