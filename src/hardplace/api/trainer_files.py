@@ -81,7 +81,7 @@ def imported(
     if found.sizes.get("layers", layers) != layers:
         raise BadInput(f"{path}: {found.sizes['layers']} layers: expected those of {name}, {layers}")
     for field, value, its in contradictions(found, architecture_of(name, workload, None), workload.sequence_length):
-        mend = f"; hardplace trace CONFIG --sequence-length {value} records it" if field == "sequence" else ""
+        mend = f", or its config recorded with sequence_length {value}" if field == "sequence" else ""
         raise BadInput(f"{path}: {field}: {value}: expected that of {name}, {its}{mend}")
     if plan.pipeline > 1:
         stage_layers(layers, plan)
