@@ -324,7 +324,9 @@ def test_a_file_of_another_model_or_sequence_is_refused(flag, other, said, tmp_p
 def test_a_job_of_another_sequence_is_refused(tmp_path):
     job = "[parallelism]\ndata_parallel_shard_degree = 8\n[training]\nlocal_batch_size = 1\nseq_len = 131072\n"
     said = imported_by_cli(tmp_path, "job.toml", job, "--model", LLAMA)
-    assert "sequence: 131072: expected that of llama3-8b, 8192, or its config recorded with sequence_length 131072" in said
+    assert (
+        "sequence: 131072: expected that of llama3-8b, 8192, or its config recorded with sequence_length 131072" in said
+    )
 
 
 def test_a_vocabulary_that_is_padded_is_the_models(tmp_path):
