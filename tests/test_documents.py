@@ -203,8 +203,9 @@ PEERS = (
     "tokamax/",
     "torch/",
     "torchtitan/",
+    "paddlenlp/",
 )  # of state-spaces/mamba, flash-linear-attention, Megatron-Bridge, dlrover, DeepSpeed, TransformerEngine,
-# transformers, Megatron-LM, MaxText, tokamax, PyTorch and torchtitan
+# transformers, Megatron-LM, MaxText, tokamax, PyTorch, torchtitan and PaddleNLP
 
 
 DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
