@@ -140,6 +140,9 @@ def test_bad_input_is_one_line(tmp_path, plan_file):
     assert "config.json: num_attention_heads: None: expected" in bad(
         "export", plan_file(), "--to", "megatron", *config, *out
     )
+    assert "--for: unknown target 'megatrn'; did you mean megatron" in bad(
+        "place", LLAMA, *FEW, "--for", "megatrn", *out
+    )
     assert "--for: megatron: device: of Google: expected one that Megatron-LM runs on" in bad(
         "place", LLAMA, "--device", "tpu-v5p", "--devices", "8", "--batch", "8", "--for", "megatron", *out
     )

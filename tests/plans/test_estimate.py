@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from hardplace.api.plans import estimate as asked
 from hardplace.cost.layers.decoder import block
 from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.recognise import decoder_of
@@ -239,6 +240,13 @@ def test_devices_must_fill_nodes():
 )
 def test_bad_plans(changes, words):
     assert any(re.search(words, problem) for problem in problems(replace(PLAN, **changes)))
+
+
+@pytest.mark.parametrize("pipeline", [1, 2])
+def test_no_more_layers_are_recomputed_than_there_are(pipeline):
+    plan = Plan(global_batch=64, pipeline=pipeline, data=8 // pipeline, recompute=Recompute.FULL, recompute_layers=49)
+    with pytest.raises(BadInput, match="recompute_layers: 49: expected at most the model's 48 layers"):
+        asked("gpt2-xl", plan, "h100-sxm")
 
 
 def test_plan_files_are_read_strictly(tmp_path):

@@ -87,6 +87,7 @@ def place(
     from hardplace import api
     from hardplace.api.anchored_plans import merged, naming
     from hardplace.api.step_traces import planned_run, step_trace_of
+    from hardplace.exports.targets import target_of
     from hardplace.files import write, write_bytes, write_text
     from hardplace.plans.infeasible import PlanInfeasible
     from hardplace.plans.placement.held_dimensions import fixed
@@ -94,6 +95,8 @@ def place(
     from hardplace.report.placed_page import page
 
     folders.check_writable(out)
+    if trainer is not None:
+        target_of(trainer, "--for")
     held = merged(fixed(fixes), software, calibrated)
     if pareto is not None:
         if top is not None:

@@ -15,7 +15,7 @@ from hardplace.errors import BadInput
 from hardplace.plans.dividing import check_head_exchange, rank_layers, without_sequence
 from hardplace.plans.logits import logits_bytes
 from hardplace.plans.plan import GRADIENT_BYTES, ContextExchange, Format, Plan
-from hardplace.plans.stage_sizes import stage_layers
+from hardplace.plans.stage_sizes import check_recomputed, stage_layers
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.kept import SharedKept, shared_kept
 from hardplace.workload.sharding.shards import RankShards
@@ -323,6 +323,7 @@ def stages_of(chain: LayerChain, plan: Plan) -> list[int]:
     if chain.edges and plan.pipeline > 1:
         raise BadInput("assignment: (): expected the stage of every layer, since the model's layers branch")
     if plan.pipeline == 1:
+        check_recomputed(len(chain.layers), plan)
         return [0] * count
     # each predicted layer has its head
     sizes = stage_layers(len(chain.layers), plan, 0 if chain.second else (len(chain.after) - 1) // 2)

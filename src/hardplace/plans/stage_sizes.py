@@ -36,8 +36,7 @@ def stage_layers(layers: int, plan: Plan, predicted: int = 0) -> tuple[int, ...]
     Raises:
         BadInput: Where the plan's stages do not sum to the layers, or there are fewer layers than stages.
     """
-    if plan.recompute_layers > layers:
-        raise BadInput(f"recompute_layers: {plan.recompute_layers}: expected at most the model's {layers} layers")
+    check_recomputed(layers, plan)
     if plan.stages:
         if sum(plan.stages) != layers or min(plan.stages) < 0:
             raise BadInput(f"stages: {list(plan.stages)}: expected numbers that sum to the model's {layers} layers")
@@ -61,6 +60,12 @@ def stage_layers(layers: int, plan: Plan, predicted: int = 0) -> tuple[int, ...]
     each, more = divmod(layers, count)
     first = (count - more) // 2
     return tuple(each + (1 if first <= index < first + more else 0) for index in range(count))
+
+
+def check_recomputed(layers: int, plan: Plan) -> None:
+    """Raise BadInput where a plan recomputes more layers of a stage than the model has."""
+    if plan.recompute_layers > layers:
+        raise BadInput(f"recompute_layers: {plan.recompute_layers}: expected at most the model's {layers} layers")
 
 
 def _folded_sizes(layers: int, count: int) -> tuple[int, ...]:
