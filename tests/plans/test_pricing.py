@@ -11,14 +11,14 @@ import pytest
 import hardplace
 from hardplace.cost.collectives import Ring, collective_s
 from hardplace.cost.layers.low_precision import Fp8Recipe
-from hardplace.cost.layers.software import Graphs
+from hardplace.cost.layers.software import SOFTWARE, Graphs
 from hardplace.cost.layers.types import Layout, Stream
 from hardplace.cost.layers.ways import ways
 from hardplace.cost.layers.work import AttentionWork, CollectiveWork, GemmWork, StreamWork
 from hardplace.cost.types import Collective
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node, node_names
-from hardplace.plans.chain import of_workload
+from hardplace.plans.chain import of_shape, of_workload
 from hardplace.plans.efficiencies import efficiencies, fitted
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Pricers, fleet_of
@@ -28,7 +28,7 @@ from hardplace.plans.pricer import Efficiencies
 from hardplace.plans.pricing import pricer_of, recipe_of
 from hardplace.plans.published.row_shapes import shape_of_row
 from hardplace.plans.published.runs import run_of
-from hardplace.plans.published.scores import score, settled
+from hardplace.plans.published.scores import estimated, score, settled
 from hardplace.workload.load import load
 from hardplace.workload.types import Group, Recompute
 
@@ -211,6 +211,31 @@ def test_heads_that_8_does_not_divide_are_slow_in_software_of_2022():
     assert ratio("a100-80gb-sxm", "megatron-2021") > 2.5
     assert ratio("a100-80gb-sxm", "megatron-core") < 1.3  # cuBLAS has kernels for them since CUDA 11.7
     assert ratio("mi250x", "megatron-2021") < 1.3  # no cuBLAS
+
+
+def test_software_of_megatron_pads_the_vocabulary_of_each_rank():
+    """BLOOM's 250,680 words over 8 ranks: 31,360 rows on each (pad-vocab-size-to 250880), not 31,335, which is odd."""
+    with (ROOT / "validation/training/training.csv").open() as source:
+        run = run_of(next(row for row in csv.DictReader(source) if row["id"] == "bloom-037"))
+
+    def rows(software: str) -> int:
+        last = of_shape(run.shape, replace(run.plan, software=software)).after[0]
+        return next(one.n for one in last.forward if isinstance(one, GemmWork))
+
+    assert run.shape.vocab == 250680
+    assert rows("megatron-deepspeed") == rows("megatron-core") == 31360
+    assert rows("fsdp-eager") == 31335
+
+
+def test_launches_show_where_the_host_waits_for_every_kernel(monkeypatch):
+    """200B on 80 A100 reach 91.04 TFLOP/s with CUDA_LAUNCH_BLOCKING, 97.20 without (BLOOM, 512 samples)."""
+    with (ROOT / "validation/training/training.csv").open() as source:
+        row = next(row for row in csv.DictReader(source) if row["id"] == "bloom-002")
+    run = run_of(row | {"global_batch": "512"})
+    blocked = estimated(run).step_s
+    usual = SOFTWARE["megatron-deepspeed"]
+    monkeypatch.setitem(SOFTWARE, "megatron-deepspeed", replace(usual, blocked_s=0.0))
+    assert blocked / estimated(run).step_s == pytest.approx(97.20 / 91.04, rel=0.02)
 
 
 def test_heads_that_do_not_divide_a_row_are_as_wide_as_kernels_take():

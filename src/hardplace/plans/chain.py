@@ -22,6 +22,8 @@ from hardplace.workload.sharding.shards import RankShards
 from hardplace.workload.types import Layer, Recompute, Workload
 from hardplace.workload.weights import SharedWeights, WeightSizes, has_experts, repeated, shared_weights
 
+_VOCAB_ROWS = 128  # Megatron-LM's make_vocab_size_divisible_by, of each tensor-parallel rank
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerChain:
@@ -78,7 +80,7 @@ class LayerChain:
 
 
 def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
-    """Return a decoder's layers on one rank, as fused kernels run them.
+    """Return a decoder's layers on one rank, as fused kernels run them; the vocabulary as the software pads it.
 
     Args:
         shape: Sizes of the decoder.
@@ -99,6 +101,9 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
     if shape.experts and plan.tensor > 1 and not plan.sequence:
         raise without_sequence(plan)
     check_head_exchange(plan, shape)
+    if plan.habits.pads_vocab:
+        rows = _VOCAB_ROWS * plan.tensor
+        shape = replace(shape, vocab=-(-shape.vocab // rows) * rows)
     loss_bytes, loss_passes = logits_bytes(shape, plan)
     degrees = Degrees(
         tensor=plan.tensor,

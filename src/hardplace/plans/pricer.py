@@ -126,6 +126,7 @@ class StepPricer:
         launched: Share of the kernels that the host launches one by one, not as CUDA graphs.
         experts_launched: The same of experts' products, whose sizes change from step to step: no graph of parts of a
             layer holds them.
+        blocked_s: Seconds that each launch shows, since the host waits for every kernel (CUDA_LAUNCH_BLOCKING).
         software: Whose figures these are; "": none named.
         notes: What to know of the timer's figures.
     """
@@ -143,6 +144,7 @@ class StepPricer:
     deduplicates: bool = False
     launched: float = 1.0
     experts_launched: float = 1.0
+    blocked_s: float = 0.0
     software: str = ""
     notes: tuple[str, ...] = ()
     _known: dict[GemmWork | AttentionWork, float] = field(default_factory=dict, init=False)
@@ -242,7 +244,7 @@ class StepPricer:
             exchange_s=tensor_s + by.sync_s * parts.tensor_calls + context_s + by.expert * parts.expert_s,
         )
         launches = self.launched * parts.launches + self.experts_launched * parts.expert_launches
-        waits_s = max(0.0, launches * by.launch_s - found.total_s)
+        waits_s = max(launches * self.blocked_s, launches * by.launch_s - found.total_s)
         return found + TimeShares(host_s=waits_s)
 
     def moved_s(self, kind: Stream, moved_bytes: float, row: int = 0) -> float:

@@ -115,6 +115,7 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
         deduplicates=plan.ways.dispatcher is not Dispatcher.ALL_TO_ALL,
         launched=LAUNCHED[plan.ways.graphs],
         experts_launched=1.0 if plan.ways.graphs is Graphs.PARTIAL else LAUNCHED[plan.ways.graphs],
+        blocked_s=plan.habits.blocked_s,
         software=plan.software,
         notes=tuple(notes),
     )

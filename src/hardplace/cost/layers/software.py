@@ -73,6 +73,9 @@ class Software:
             (Megatron-LM's fused_kernels since 2021).
         aligned_heads: Its cuBLAS, before CUDA 11.7 of May 2022, runs attention's batched products on ordinary cores
             where 8 does not divide the head dimension.
+        pads_vocab: The vocabulary is padded to a multiple of 128 on each tensor-parallel rank (Megatron-LM's
+            make_vocab_size_divisible_by).
+        blocked_s: Seconds that each launch of a kernel shows, where its launcher sets CUDA_LAUNCH_BLOCKING.
         fragmentation: Share of memory that the allocator loses.
         reserve_bytes: Bytes of the driver and of communication libraries.
         one_copy: With ZeRO-3 the weights that are kept are the fp32 master copy; 16-bit ones live only while gathered.
@@ -131,6 +134,8 @@ class Software:
     dropout: bool = False
     fused_softmax: bool = False
     aligned_heads: bool = False
+    pads_vocab: bool = False
+    blocked_s: float = 0.0
     fragmentation: float = 0.04
     reserve_bytes: float = 2e9
     one_copy: bool = False
@@ -175,6 +180,7 @@ SOFTWARE: dict[str, Software] = {
     ),
     "megatron-core": Software(
         title="Megatron Core with Transformer Engine (NeMo, Megatron-Bridge)",
+        pads_vocab=True,
         tensor_overlap=True,
         routing_launches=1000,
         exchanges_heads=True,
@@ -195,16 +201,21 @@ SOFTWARE: dict[str, Software] = {
         dropout=True,
         fused_softmax=True,
         aligned_heads=True,
+        pads_vocab=True,
         scatters=True,
     ),
-    "megatron-2020": Software(title="Megatron-LM of 2019 to January 2021", dropout=True, aligned_heads=True),
+    "megatron-2020": Software(
+        title="Megatron-LM of 2019 to January 2021", dropout=True, aligned_heads=True, pads_vocab=True
+    ),
     "megatron-deepspeed": Software(
         title="Megatron-DeepSpeed of BigScience, 2022",
         dropout=True,
         fused_softmax=True,
         aligned_heads=True,
+        pads_vocab=True,
         scatters=True,
         copies_gradients=True,
+        blocked_s=8.7e-5,  # 97.2 TFLOP/s without, 91.0 with, its own measurement (docs/model-training.md, section 2)
         fragmentation=0.2,
         reserve_bytes=6e9,
     ),
