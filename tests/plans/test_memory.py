@@ -7,6 +7,7 @@ import pytest
 
 from hardplace.api.measurements import scored_runs
 from hardplace.cost.layers.decoder import block
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import MINIMAL, MINIMAL_WITH_CONTEXT, SAVE_ATTENTION
 from hardplace.hardware.catalogue import device
 from hardplace.plans.chain import of_shape, of_workload
@@ -133,7 +134,7 @@ def test_plain_pytorch_keeps_16_bit_inputs_and_what_it_gathered():
     last) and keeps attention's output twice; tensor 2 with sequence parallelism halves all but the norms' outputs."""
     tokens, h = 2048, 1024
     engine, plain = (
-        block(GPT, Degrees(low=True, autograd=one), Recompute.NONE).saved_bytes / (2.0 * tokens * h)
+        block(GPT, Degrees(low=1.0, autograd=one), Recompute.NONE).saved_bytes / (2.0 * tokens * h)
         for one in (False, True)
     )
     assert plain == pytest.approx(16)
@@ -144,6 +145,35 @@ def test_plain_pytorch_keeps_16_bit_inputs_and_what_it_gathered():
     )
     assert own == pytest.approx(16 / 2)
     assert gathered == pytest.approx(16 / 2 + 2 / 2)
+
+
+def test_inputs_in_4_bits_are_kept_in_4_bits_with_their_scales():
+    """By hand, as above: 0.28 of the 16-bit bytes, a scale of 16 elements among them."""
+    kept = block(GPT, Degrees(low=0.5 + 1 / 16), Recompute.NONE).saved_bytes / (2.0 * 2048 * 1024)
+    assert kept == pytest.approx(16 - (1 - 0.28125) * (2 + 4) + 0.28125)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "gathers", "each"),
+    [
+        ("h100-sxm", Fp8Recipe.DELAYED, False, 2.0),  # rows and columns beside the 16-bit weights
+        ("h100-sxm", Fp8Recipe.DELAYED, True, 0.0),  # in their place
+        ("b200-sxm", Fp8Recipe.TENSORWISE, False, 1.0),
+        ("b200-sxm", Fp8Recipe.TENSORWISE, True, -1.0),
+        ("b200-sxm", Fp8Recipe.MXFP8, False, 2.0625),
+        ("b200-sxm", Fp8Recipe.MXFP8, True, 0.0625),
+    ],
+)
+def test_cast_weights_stay_beside_16_bit_ones_or_in_their_place(name, recipe, gathers, each):
+    """By hand, of the 32 layers' weights of Llama-2 7B; embedding and head are not cast, nor does XLA keep casts."""
+    cast = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+    plan = Plan(global_batch=8, data=8, precision=Format.FP8, fp8_recipe=recipe, software="megatron-core")
+    plain = estimated(replace(plan, precision=Format.BF16, fp8_recipe=None), name=name).memory[0].weights_bytes
+    kept = estimated(replace(plan, fp8_gather=gathers), name=name).memory[0].weights_bytes
+    assert kept - plain == pytest.approx(each * cast)
+    whole = replace(plan, fp8_gather=gathers, zero=3)
+    assert estimated(whole, name=name).memory[0].weights_bytes == pytest.approx(plain / 8)
+    assert estimated(replace(plan, software="torchtitan"), name=name).memory[0].weights_bytes == plain
 
 
 def test_the_loss_of_plain_pytorch_is_counted():

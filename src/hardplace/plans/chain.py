@@ -117,7 +117,7 @@ def of_shape(shape: DecoderShape, plan: Plan) -> LayerChain:
         flash=plan.flash,
         gradient_bytes=GRADIENT_BYTES[plan.gradient],
         wide=plan.precision is Format.FP32,
-        low=plan.precision.low,
+        low=plan.precision.low_bytes,
         dropout=plan.habits.dropout,
         fused_loss=plan.loss_in_one,
         loss_bytes=loss_bytes,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TypeVar
 
+from hardplace.cost.layers.low_precision import CastBytes
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
 from hardplace.plans.chain import LayerChain, stages_of
@@ -87,7 +88,11 @@ def second_bytes(stage: Sequence[LayerWork], index: int, chain: LayerChain, plan
 
 
 def held(
-    stage: Sequence[LayerWork], twice: WeightSizes, again_bytes: float, second: tuple[float, float] = (0.0, 0.0)
+    stage: Sequence[LayerWork],
+    twice: WeightSizes,
+    again_bytes: float,
+    second: tuple[float, float] = (0.0, 0.0),
+    casts: CastBytes | None = None,
 ) -> StageContents:
     """Return what the layers of a stage hold on one rank.
 
@@ -96,6 +101,7 @@ def held(
         twice: Weights that they count more than once (`workload.weights.surplus`).
         again_bytes: Bytes of a micro-batch's activations that they count more than once (`kept_again`).
         second: What of it is of its second chunk, in a V-shaped schedule (`second_bytes`).
+        casts: What casts to low precision there are; None: 16 bit.
     """
     total = WeightSizes().plus(twice, -1)
     weights = {one: one.weights for one in dict.fromkeys(stage)}
@@ -117,4 +123,12 @@ def held(
         boundary_bytes=stage[0].output_bytes,
         second_saved_bytes=second[0],
         second_late_bytes=second[1],
+        cast_bytes=kept_casts_bytes(stage, casts),
     )
+
+
+def kept_casts_bytes(stage: Sequence[LayerWork], casts: CastBytes | None) -> float:
+    """Return the bytes of cast weights that layers of a stage keep beside 16-bit copies, or (below 0) instead."""
+    if casts is None or not casts.kept_bytes:
+        return 0.0
+    return casts.kept_bytes * sum(one.cast_weights * times for one, times in Counter(stage).items())

@@ -146,9 +146,15 @@ def estimate_plan(chain: LayerChain, plan: Plan, fleet: Fleet, known: Known | No
         stage_memory(
             plan,
             index,
-            held(stage, again, kept_again(chain, plan, index, own), second_bytes(stage, index, chain, plan)),
+            held(
+                stage,
+                again,
+                kept_again(chain, plan, index, own),
+                second_bytes(stage, index, chain, plan),
+                site.pricer.casts,
+            ),
         )
-        for index, (stage, again, own) in enumerate(zip(stages, twice, members, strict=True))
+        for index, (stage, site, again, own) in enumerate(zip(stages, sites, twice, members, strict=True))
     )
     memory_bytes = tuple(site.memory_bytes for site in sites)
     interval = _interval(step_s, chain, plan, sites)

@@ -15,10 +15,8 @@ HELD_GRADIENT_BYTES = GRADIENT_BYTES | {"bf16+fp32": 6}  # the 16-bit one stays 
 
 
 def weight_bytes(plan: Plan) -> int:
-    """Return the bytes of a weight that products read.
-
-    fp8 and fp4 copies are made and dropped layer by layer, and count nothing.
-    """
+    """Return the bytes of a weight that products read in 16 bit or fp32; what is cast is counted beside
+    (`StageContents.cast_bytes`)."""
     return 4 if plan.precision is Format.FP32 else 2
 
 
@@ -68,6 +66,7 @@ class StageContents:
         late_bytes: What of one micro-batch recompute makes, or comes back from host memory, and weight gradients need.
         late_working_bytes: What of working_bytes late_bytes counts already: the less where both are held.
         logits_gradient_bytes: Gradient of the logits of one micro-batch, which the head's weight gradients read.
+        cast_bytes: Weights cast to low precision that stay beside their 16-bit copies; below 0: instead of them.
     """
 
     parameters: int
@@ -90,6 +89,7 @@ class StageContents:
     late_bytes: float = 0.0
     late_working_bytes: float = 0.0
     logits_gradient_bytes: float = 0.0
+    cast_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +233,7 @@ def passes_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
     weights = divided(3, weight, held.frozen_parameters, held.expert_frozen_parameters)
     weights += divided(3, own or weight, *trained)
     weights += divided(3, 1, held.packed_bytes, held.expert_packed_bytes)
+    weights += held.cast_bytes if plan.zero < 3 else 0.0
     gradients = 0.0 if _replicates(plan) and plan.micro_batches == 1 else divided(2, gradient, *trained)
     states = 0.0 if plan.offload else divided(1, state_bytes(plan) - own, *trained)
     # Gradients before they are scattered; ZeRO-3: layers in use and gathered ahead; pipelines: a tensor each way.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hardplace.cost.layers.low_precision import Fp8Recipe
+from hardplace.cost.layers.low_precision import KEPT_IN_4_BITS, Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher, Graphs, Software, software_named
 from hardplace.cost.layers.ways import Ways, ways
 from hardplace.plans.anchors import Anchor
@@ -57,6 +57,11 @@ class Format(StrEnum):
     def low(self) -> bool:
         """Return whether linear layers multiply below 16 bit."""
         return self in ("fp8", "fp4")
+
+    @property
+    def low_bytes(self) -> float:
+        """Return the bytes of an element that linear layers keep as it was cast, with its scales; 0: 16 bit or more."""
+        return {"fp8": 1.0, "fp4": KEPT_IN_4_BITS}.get(self, 0.0)
 
 
 class OptimizerKind(StrEnum):

@@ -154,8 +154,13 @@ def _casts(chip: Device, plan: Plan, software: str) -> CastBytes | None:
     if recipe is None:
         return None
     layouts = chip.vendor == "NVIDIA" and "fp4" in chip.dtypes  # products of any layout in fp8, from Blackwell on
+    habits = software_named(software)
     return CastBytes(
-        recipe=recipe, layouts=layouts, sends=software_named(software).sends_casts, gathers=plan.fp8_gather
+        recipe=recipe,
+        layouts=layouts,
+        sends=habits.sends_casts,
+        gathers=plan.fp8_gather,
+        keeps=habits.keeps_casts,
     )
 
 

@@ -88,7 +88,8 @@ class Degrees:
     """How a layer is divided: tensor with or without sequence, context, expert; experts are not cut by tensor.
 
     micro_batch: samples. flash: attention as one kernel. gradient_bytes: of a weight gradient's element in memory (4:
-    added up in fp32). activation_bytes: of an element. low: linear layers keep their inputs in 8 bits. dropout: after
+    added up in fp32). activation_bytes: of an element. low: bytes of an element of linear layers' inputs, which they
+    keep as they were cast; 0: 16 bit. dropout: after
     attention and MLP. routing_launches: kernels that a mixture's routing launches in both passes. fused_dispatch:
     tokens come permuted from the exchange (HybridEP). fused_experts: activation and casts in the experts' products.
     fused_loss: the loss is one kernel that keeps the 16-bit logits alone; loss_bytes: of an element of the logits, what
@@ -113,7 +114,7 @@ class Degrees:
     gradient_bytes: int = 4
     activation_bytes: int = 2
     wide: bool = False
-    low: bool = False
+    low: float = 0.0
     dropout: bool = False
     fused_loss: bool = False
     loss_bytes: int = 6

@@ -17,8 +17,8 @@ SHAPE = DecoderShape(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("low", "kept_bytes"), [(False, 2.0), (True, 1.0)])
-def test_experts_keep_each_copy_of_a_token_that_comes_in(low: bool, kept_bytes: float) -> None:
+@pytest.mark.parametrize(("low", "kept_bytes"), [(0.0, 2.0), (1.0, 1.0)])
+def test_experts_keep_each_copy_of_a_token_that_comes_in(low: float, kept_bytes: float) -> None:
     """200 copies of 16 numbers, 16 bit, or 8 where products are in 8 bit; two experts' weights, read and held."""
     builder = Builder(SHAPE, Degrees(low=low))
     builder.expert_linear(copies=200, outputs=8, inputs=16, held=2)

@@ -114,8 +114,8 @@ def test_attention_keeps_its_output_beside_the_projections_input() -> None:
     """Without an exchange both are one tensor; in 8 bits the projection's input is another one anyway. Copied heads of
     keys are kept as often as they came."""
     tokens, out = SHAPE.sequence // 4, SHAPE.heads * SHAPE.head_dim
-    plain = [laid_out(SHAPE, context=4, low=low).saved_bytes for low in (False, True)]
-    exchange = [laid_out(SHAPE, context=4, low=low, exchanges_heads=True).saved_bytes for low in (False, True)]
+    plain = [laid_out(SHAPE, context=4, low=low).saved_bytes for low in (0.0, 1.0)]
+    exchange = [laid_out(SHAPE, context=4, low=low, exchanges_heads=True).saved_bytes for low in (0.0, 1.0)]
     assert exchange[0] - plain[0] == 2.0 * tokens * out
     assert exchange[1] == plain[1]
     shared = replace(SHAPE, kv_heads=2)

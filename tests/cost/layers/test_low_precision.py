@@ -61,7 +61,7 @@ def test_weights_kept_in_fp8_are_gathered_so_and_only_transposed() -> None:
 def test_a_layer_says_which_operands_are_cast_where() -> None:
     """Of Llama-3 8B with tensor 4 and sequence parallelism: forward q, k, v and gate, up read a norm's output that was
     gathered; the gradients of the attention's projection's and the last product's outputs are gathered."""
-    layer = block(LLAMA, Degrees(tensor=4, sequence=True, low=True), Recompute.NONE)
+    layer = block(LLAMA, Degrees(tensor=4, sequence=True, low=1.0), Recompute.NONE)
     forward = [one for one in layer.forward if isinstance(one, GemmWork)]
     assert [(one.cast, one.gathered) for one in forward] == [
         (Cast.NORM, 4), (Cast.ALONE, 1), (Cast.NORM, 4), (Cast.ALONE, 1)
@@ -78,14 +78,14 @@ def test_a_layer_says_which_operands_are_cast_where() -> None:
 
 def test_without_sequence_parallelism_nothing_is_gathered() -> None:
     for tensor, sequence in ((1, False), (4, False)):
-        layer = block(LLAMA, Degrees(tensor=tensor, sequence=sequence, low=True), Recompute.NONE)
+        layer = block(LLAMA, Degrees(tensor=tensor, sequence=sequence, low=1.0), Recompute.NONE)
         products = [one for one in (*layer.forward, *layer.backward) if isinstance(one, GemmWork)]
         assert {one.gathered for one in products} == {1}
 
 
 def test_experts_whose_product_casts_have_no_kernel_for_it() -> None:
     for fused in (False, True):
-        builder = Builder(LLAMA, Degrees(low=True, fused_experts=fused))
+        builder = Builder(LLAMA, Degrees(low=1.0, fused_experts=fused))
         builder.expert_linear(1024, 512, 256, 8)
         product = builder.forward[0]
         assert isinstance(product, GemmWork)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.errors import BadInput
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.chain import of_workload
@@ -39,6 +40,9 @@ def short_llama(blocks):
 def inventory(count, memory_bytes=None, kind=H100):
     chip, where = kind
     return [(replace(chip, memory_bytes=memory_bytes or chip.memory_bytes), where, count)]
+
+
+PLAIN_PLAN = Plan(global_batch=1)
 
 
 def search(workload, devices, batch, *fixes, memory_bytes=None, kind=H100):
@@ -99,9 +103,9 @@ def every_plan(
                             yield plan
 
 
-def brute(workload, devices, memory_bytes, plans, kind=H100):
+def brute(workload, devices, memory_bytes, plans, kind=H100, like=PLAIN_PLAN):
     chains, known, steps = {}, {}, {}
-    fleet = fleet_of(inventory(devices, memory_bytes, kind), Plan(global_batch=1))
+    fleet = fleet_of(inventory(devices, memory_bytes, kind), like)
     for plan in plans:
         key = plan.tensor, plan.sequence, plan.micro_batch, plan.recompute, plan.recompute_layers > 0
         if key not in chains:
@@ -111,6 +115,26 @@ def brute(workload, devices, memory_bytes, plans, kind=H100):
             name = replace(plan, stages=(), recompute_layers=min(1, plan.recompute_layers), order=INSIDE_OUT)
             steps[name] = min(one.step_s, steps.get(name, 1e9))
     return sorted(steps.values())
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+@pytest.mark.parametrize(("memory_bytes", "recipe"), [(80e9, None), (12e9, Fp8Recipe.DELAYED)])
+def test_search_in_fp8_equals_brute_force(gathers, memory_bytes, recipe):
+    """Casts of weights are in seconds and memory, below the 16-bit weights where they are gathered in fp8."""
+    workload = short_llama(4)
+    like = Plan(global_batch=1, precision=Format.FP8, fp8_recipe=recipe, fp8_gather=gathers)
+    plans = (
+        replace(one, precision=Format.FP8, fp8_recipe=recipe, fp8_gather=gathers)
+        for one in every_plan(4, 16, 4, (1, 2), (1,), virtuals=(1, 2))
+    )
+    expected = brute(workload, 4, memory_bytes, (one for one in plans if not any(problems(one))), H100, like)
+    assert len(expected) >= 5
+    fixes = ["tensor=1,2", "micro_batch=1", "pipeline=1,2,4", "order=tensor-context-data-pipeline", "shard=0"]
+    fixes += ["precision=fp8", f"fp8_gather={str(gathers).lower()}"] + [f"fp8_recipe={recipe}"] * (recipe is not None)
+    found = search(workload, 4, 16, *fixes, memory_bytes=memory_bytes).run()
+    count = min(len(expected), 10)
+    assert [each.step_s for each in found.best][:count] == pytest.approx(expected[:count], rel=1e-9)
+    assert found.gap == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize(

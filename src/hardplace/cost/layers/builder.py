@@ -59,7 +59,8 @@ class Builder:
         self.parameters = self.expert_parameters = self.tensors = 0
         self.saved_bytes = self.widest_bytes = self.exchange_saved_bytes = 0.0
         self.tokens = degrees.micro_batch * shape.sequence // degrees.context
-        self.kept_share = 0.5 if degrees.low and not degrees.autograd else 1.0  # of the bytes of a linear layer's input
+        cast = degrees.low > 0.0 and not degrees.autograd
+        self.kept_share = degrees.low / 2.0 if cast else 1.0  # of the bytes of a linear layer's input
         self.local = self.tokens // (degrees.tensor if degrees.sequence else 1)
         self.unfused = degrees.eager and shape.gated  # RMS norms, rotations and gated MLPs a kernel an operator
         matrices = 2 if shape.gated else 1

@@ -45,6 +45,7 @@ _WRITTEN = {
     Fp8Recipe.MXFP8: 1.0 + 1.0 / 32,
     Fp8Recipe.NVFP4: 0.5 + 1.0 / 16,
 }
+KEPT_IN_4_BITS = _WRITTEN[Fp8Recipe.NVFP4]  # bytes of an element
 # Whose largest value is read before the cast; a norm writes the cast itself with the others (Transformer Engine's
 # normalization.cpp; of blocks of 128 it does not, and of those of 32 with cuDNN's norm, which NVIDIA's launchers set).
 _SCANNED = (Fp8Recipe.TENSORWISE, Fp8Recipe.NVFP4)
@@ -62,12 +63,14 @@ class CastBytes:
             one factor serves both (Blackwell); else its transpose is written too (Ada, Hopper).
         sends: What tensor-parallel ranks gather is cast first, so that it goes in low precision.
         gathers: Weights are kept and gathered in low precision.
+        keeps: Casts of weights stay until they are cast again.
     """
 
     recipe: Fp8Recipe
     layouts: bool
     sends: bool = True
     gathers: bool = False
+    keeps: bool = False
 
     @property
     def _written(self) -> float:
@@ -118,6 +121,11 @@ class CastBytes:
         if not directions or not self.sends:
             return 1.0
         return self._written * (1 if self.recipe.by_tensor else directions) / _HALF
+
+    @property
+    def kept_bytes(self) -> float:
+        """Return the bytes of an element of a weight that stay beside its 16-bit copy; below 0: instead of it."""
+        return (self._written + self._second if self.keeps else 0.0) - (_HALF if self.keeps and self.gathers else 0.0)
 
     @property
     def gathered_bytes(self) -> float:

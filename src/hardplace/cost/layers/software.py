@@ -68,6 +68,8 @@ class Software:
         fine_fp8: On devices of NVIDIA with blocks of 32 elements in hardware (Blackwell) mxfp8 instead.
         sends_casts: Tensor-parallel ranks cast what they gather first, so that it goes in low precision (Transformer
             Engine's sequence parallelism, torchao's).
+        keeps_casts: Casts of weights stay from the first micro-batch to the next step (Transformer Engine's
+            workspaces), in both directions.
         dropout: Dropout after attention and MLP.
         fused_softmax: Attention that is not one kernel scales, masks and takes the softmax of up to 2,048 keys in one
             (Megatron-LM's fused_kernels since 2021).
@@ -131,6 +133,7 @@ class Software:
     fp8_recipe: Fp8Recipe = Fp8Recipe.TENSORWISE
     fine_fp8: bool = False
     sends_casts: bool = False
+    keeps_casts: bool = False
     dropout: bool = False
     fused_softmax: bool = False
     aligned_heads: bool = False
@@ -177,6 +180,7 @@ SOFTWARE: dict[str, Software] = {
         repeats_keys=True,
         fine_fp8=True,
         sends_casts=True,
+        keeps_casts=True,
     ),
     "megatron-core": Software(
         title="Megatron Core with Transformer Engine (NeMo, Megatron-Bridge)",
@@ -186,6 +190,7 @@ SOFTWARE: dict[str, Software] = {
         exchanges_heads=True,
         fine_fp8=True,
         sends_casts=True,
+        keeps_casts=True,
         policies=(
             ("layernorm",),
             ("moe_act",),

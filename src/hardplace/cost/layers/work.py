@@ -197,6 +197,12 @@ class LayerWork:
     tensors: int = 0
 
     @property
+    def cast_weights(self) -> int:
+        """Return the elements of weights that are cast where a plan's low precision applies."""
+        products = (one for one in self.forward if isinstance(one, GemmWork) and one.low and one.layout is Layout.TN)
+        return sum(one.batch * one.n * one.k for one in products)
+
+    @property
     def brief_bytes(self) -> float:
         """Return the working bytes that no weight gradient needs: gone with the layer's backward pass."""
         return self.working_bytes - (self.late_bytes - self.offloaded_bytes)

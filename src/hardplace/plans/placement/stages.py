@@ -13,6 +13,7 @@ from hardplace.cost.layers.work import LayerWork
 from hardplace.cuts import Cuts
 from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.chain import LayerChain
+from hardplace.plans.chunks import kept_casts_bytes
 from hardplace.plans.fleet import DevicePool
 from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.placement.sharing import StageSharing, often
@@ -198,10 +199,15 @@ class Stages:
     def _held(self) -> StageContents:
         """Return what the stages hold, arrays in the place of numbers."""
         cuts, plain, again = self.parts.cuts, self.parts.plain, self.parts.recomputed
-        sizes = {one: (*one.weights, *(getattr(one, name) for name in _OF_LOSS)) for one in dict.fromkeys(again.work)}
+        casts = self.site.pricer.casts
+        sizes = {
+            one: (*one.weights, *(getattr(one, name) for name in _OF_LOSS), kept_casts_bytes((one,), casts))
+            for one in dict.fromkeys(again.work)
+        }
         columns = np.array([sizes[one] for one in again.work], dtype=np.float64)
         before = cuts.members @ columns
-        totals = dict(zip((*WeightSizes._fields, *_OF_LOSS), (before[self.high] - before[self.low]).T, strict=True))
+        summed = (*WeightSizes._fields, *_OF_LOSS, "cast_bytes")
+        totals = dict(zip(summed, (before[self.high] - before[self.low]).T, strict=True))
 
         def largest(names: slice) -> Floats:
             return np.asarray(cuts.largest(columns[:, names].sum(axis=1))[self.low, self.high])
@@ -213,7 +219,7 @@ class Stages:
             **{name: totals[name] - self.sharing.twice(name) for name in WeightSizes._fields},
             "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start)
             - self._kept_again(),
-            **{name: totals[name] for name in _OF_LOSS},
+            **{name: totals[name] for name in (*_OF_LOSS, "cast_bytes")},
             "working_bytes": working,
             "late_bytes": self._split(again.late_bytes, plain.late_bytes, self.low, self.high, self._start),
             "late_working_bytes": working - beside,

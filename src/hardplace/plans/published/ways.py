@@ -181,7 +181,7 @@ _SCALING = (
     (re.compile(r"block[- ]?wise|sub-?channel", re.IGNORECASE), Fp8Recipe.BLOCKWISE),
     (re.compile(r"mxfp8", re.IGNORECASE), Fp8Recipe.MXFP8),
 )
-_NEMO_2 = re.compile(r"nemo-framework/2[5-9]\.")  # releases whose recipes are NeMo 2's
+_NEMO_2 = re.compile(r"(?:nemo-framework/|NeMo )(?:24\.(?:09|1)|2[5-9]\.)")  # releases whose recipes are NeMo 2's
 _KEPT_IN_FP8 = re.compile(r"fp8[-_ ]param|(?:float|fp)8 all-gather", re.IGNORECASE)
 _OLMO = re.compile(r"olmo-core", re.IGNORECASE)
 
@@ -189,7 +189,7 @@ _OLMO = re.compile(r"olmo-core", re.IGNORECASE)
 def _low_precision(row: Mapping[str, str], software: str) -> dict[str, Any]:
     """Return how a row in fp8 scales its tensors, and whether its weights are kept in fp8, where its note or its source
     says: Megatron-Bridge's recipes scale by the tensor unless a table says otherwise, others of Megatron Core by
-    earlier steps (its default, NeMo's and MLPerf's). NeMo of 2025 and Megatron-Bridge keep weights in fp8
+    earlier steps (its default, NeMo's and MLPerf's). NeMo 2 and Megatron-Bridge keep weights in fp8
     (fp8_param_gather of their mixed_precision.py), but NeMo's in mxfp8 and those in blocks of 128; torchtitan gathers
     them in fp8 by every line of its docs/float8.md, OLMo-core by default (enable_fsdp_float8_all_gather)."""
     if not row["precision"].startswith("fp8"):

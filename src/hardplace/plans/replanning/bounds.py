@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hardplace.cost.layers.low_precision import CastBytes
 from hardplace.cost.layers.work import LayerWork
 from hardplace.ndtypes import Floats, Ints
 from hardplace.plans.chain import LayerChain
@@ -83,8 +84,8 @@ class CutStages:
 class WaysToCut:
     """The ways to cut a model that are considered: as even as it goes, and as the running plan does."""
 
-    def __init__(self, running: Plan) -> None:
-        self.running = running
+    def __init__(self, running: Plan, casts: CastBytes | None = None) -> None:
+        self.running, self.casts = running, casts
         self._known: dict[tuple[int, Stages], StageCuts] = {}
         self._held: dict[tuple[LayerChain, int, int, Stages], CutStages] = {}
 
@@ -114,7 +115,7 @@ class WaysToCut:
             stages = [chain.whole[one.start : one.stop] for one in ranges]
             twice = [surplus(chain.shared, one) for one in ranges]
             again = [kept_again(chain, plan, *one) for one in enumerate(ranges)]
-            holds = [held(*one) for one in zip(stages, twice, again, strict=True)]
+            holds = [held(*one, casts=self.casts) for one in zip(stages, twice, again, strict=True)]
             self._held[key] = CutStages(layers=stages, places=ranges, twice=twice, holds=holds)
         return self._held[key]
 

@@ -63,7 +63,7 @@ class RisingPlans:
     def __init__(self, hand: AvailableDevices) -> None:
         self.hand = hand
         self.considered = 0
-        self._cuts = WaysToCut(hand.running)
+        self._cuts = WaysToCut(hand.running, hand.pricer.casts)
         self._kinds: dict[tuple[Plan, Inside], RunBounds] = {}
 
     def rising(self, *, uneven: bool = False, limit_s: float = math.inf) -> Iterator[PlanEstimate]:
