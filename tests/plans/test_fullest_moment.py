@@ -11,7 +11,7 @@ from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.recorded import layer_work
 from hardplace.plans.chain import of_workload, offloaded
 from hardplace.plans.chunks import held
-from hardplace.plans.memory import StageContents, stage_memory
+from hardplace.plans.memory import StageContents, least_hops, stage_memory
 from hardplace.plans.plan import Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.plans.simulate import Pass, order
 from hardplace.workload.decoder import Degrees
@@ -136,3 +136,27 @@ def test_data_parallel_replicas_of_torch_by_hand(data: int, software: str) -> No
     assert other.allocated_bytes == 8e9 + 9.5e9
     both = stage_memory(plan, 0, replace(contents, saved_bytes=np.array([1e9, 9e9]), working_bytes=0.0))
     assert both.allocated_bytes == pytest.approx([10e9 + buckets, 15.5e9 + buckets])
+
+
+@pytest.mark.parametrize(
+    ("stage", "virtual", "tensors"), [(0, 1, 8 + 4), (1, 1, 16 + 3), (3, 1, 8 + 1), (1, 2, 32 + 9)]
+)
+def test_pipelines_of_torch_by_hand(stage: int, virtual: int, tensors: int) -> None:
+    """4 stages, 8 micro-batches: a buffer for each that comes, either way, and what is sent until it comes back; whole
+    gradients of FSDP2 beside an eighth of them, with the largest layer's, and two gathered layers."""
+    contents = replace(
+        NOTHING, parameters=10**9, boundary_bytes=1e6, largest_parameters=10**7, largest_trained_parameters=10**7
+    )
+    plan = Plan(global_batch=64, pipeline=4, virtual=virtual, data=8, zero=1, software="torchtitan", fragmentation=0.0)
+    found = stage_memory(plan, stage, contents)
+    fully = 4e9 / 8 + 4e7 + 2 * 2e7
+    assert found.buffers_bytes == pytest.approx(tensors * 1e6 + fully)
+    assert (found.weights_bytes, found.gradients_bytes, found.states_bytes) == (2e9, 4e9, 12e9 / 8)
+    other = stage_memory(replace(plan, software="megatron-core"), stage, contents)
+    assert other.buffers_bytes == 2e6
+    least = least_hops(plan)
+    hops = [stage_memory(plan, at, replace(NOTHING, boundary_bytes=1e6)).buffers_bytes for at in range(4)]
+    assert hops[least] == min(hops)
+    folded = replace(plan, virtual=2, schedule=PipelineSchedule.ZB_V)
+    hops = [stage_memory(folded, at, replace(NOTHING, boundary_bytes=1e6)).buffers_bytes for at in range(4)]
+    assert hops[least_hops(folded)] == min(hops)

@@ -243,7 +243,12 @@ def passes_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
     if over > 1 and plan.zero == 3:
         gathered = habits.gathered_layers * (weight * held.largest_parameters + held.largest_packed_bytes)
     wide = weight / 2.0  # activations in fp32
-    hops = 2.0 * wide * held.boundary_bytes if plan.pipeline > 1 else 0.0
+    if plan.habits.keeps_sent and plan.pipeline > 1 and plan.zero == 1 and over > 1:
+        # FSDP that keeps what it gathered: whole gradients stand beside what is reduced of them, on another stream.
+        scattered = gradient * (held.parameters / over + held.expert_parameters / expert_over)
+        scattered = scattered + habits.gradient_layers * gradient * held.largest_trained_parameters
+        gathered = habits.gathered_layers * (weight * held.largest_parameters + held.largest_packed_bytes)
+    hops = _hops(plan, stage) * wide * held.boundary_bytes
     (saved, logits), working = _in_flight_bytes(plan, stage, held), held.working_bytes
     if plan.schedule.apart:
         working = working - held.late_working_bytes
@@ -269,6 +274,21 @@ def passes_memory(plan: Plan, stage: int, held: StageContents) -> StageMemory:
         fragmentation_bytes=plan.lost_share * (weights + gradients + states + sum(kept) + gathered + hops),
         reserve_bytes=plan.kept_bytes,
     )
+
+
+def _hops(plan: Plan, stage: int) -> float:
+    """Return how many tensors between stages a stage holds: one each way; where torch's pipelines run, buffers to
+    receive each micro-batch of the step, of each chunk, and what each in flight has sent."""
+    if plan.pipeline == 1 or not plan.habits.keeps_sent:
+        return 2.0 * (plan.pipeline > 1)
+    first, last = stage == 0, stage == (0 if plan.schedule.folds else plan.pipeline - 1)
+    sent = plan.virtual * in_flight(stage, plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
+    return (2 * plan.virtual - first - last) * plan.micro_batches + sent
+
+
+def least_hops(plan: Plan) -> int:
+    """Return the stage that holds the fewest tensors between stages: of a V the first, which has the model's ends."""
+    return 0 if plan.schedule.folds else plan.pipeline - 1
 
 
 def _in_flight_bytes(plan: Plan, stage: int, held: StageContents) -> tuple[float, float]:

@@ -95,6 +95,9 @@ class Software:
             scatter_gather_tensors_in_pipeline of 2021 and 2022, DeepSpeed's PipelineEngine).
         copies_gradients: With ZeRO-1 and 2 and 16-bit gradients the optimizer's step copies those of the rank's own
             part together, and that copy to fp32, before it lets go of either (DeepSpeed's DeepSpeedZeroOptimizer).
+        keeps_sent: Pipelines are torch.distributed.pipelining's: buffers to receive all micro-batches of a step, what
+            was sent is kept until its gradient comes; ZeRO 1 in them is FSDP2 that keeps what it gathered, whose
+            reduced gradients are on a stream of their own, so in no block of another's.
         replicates: Without ZeRO, replicas are torch's DistributedDataParallel with torch.optim's Adam: gradients are
             None from the update to the first backward pass (zero_grad), their buckets are kept beside them (unless
             gradient_as_bucket_view), and the update takes the roots of all second moments at once (foreach).
@@ -149,6 +152,7 @@ class Software:
     whole_tensors: bool = False
     scatters: bool = False
     copies_gradients: bool = False
+    keeps_sent: bool = False
     replicates: bool = False
     exchanges_heads: bool = False
     repeats_keys: bool = False
@@ -281,6 +285,7 @@ SOFTWARE: dict[str, Software] = {
         loss_bytes=12,
         split_loss_bytes=14,
         autograd=True,
+        keeps_sent=True,
         sends_casts=True,
         fragmentation=0.01,
         one_copy=True,
@@ -292,6 +297,7 @@ SOFTWARE: dict[str, Software] = {
         split_loss_bytes=14,
         eager=True,
         autograd=True,
+        keeps_sent=True,
         sends_casts=True,
         fragmentation=0.01,
         one_copy=True,
@@ -299,6 +305,7 @@ SOFTWARE: dict[str, Software] = {
     ),
     "automodel": Software(
         title="NeMo AutoModel (FSDP2 by parameter, Transformer Engine, eager)",
+        keeps_sent=True,
         one_copy=True,
         stops_early=True,
     ),

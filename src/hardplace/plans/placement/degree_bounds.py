@@ -13,7 +13,7 @@ import numpy as np
 
 from hardplace.ndtypes import Bools, Floats
 from hardplace.plans.chain import LayerChain
-from hardplace.plans.memory import StageContents, passes_memory, weight_bytes
+from hardplace.plans.memory import StageContents, least_hops, passes_memory, weight_bytes
 from hardplace.plans.pipeline import forwards_left, in_flight, turn_hops
 from hardplace.plans.placement.stages import LayerColumns
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -243,14 +243,15 @@ class DividedBytes(NamedTuple):
 def layer_bytes(lightest: LightestLayer, plan: Plan) -> DividedBytes:
     """Return the bytes of the lightest layer as a plan's sharding divides them, with what the allocator loses, while
     passes run: the optimizer's step, where nothing is in flight, may hold more."""
-    base = passes_memory(plan, 0, NO_CONTENTS).total_bytes
+    stage = least_hops(plan)
+    base = passes_memory(plan, stage, NO_CONTENTS).total_bytes
     # kept in fp8 alone a weight has one byte at the least, not two
     spared = float(sum(lightest.sizes[:2])) if plan.fp8_gather and plan.habits.keeps_casts and plan.zero < 3 else 0.0
     sizes = replace(NO_CONTENTS, **lightest.sizes._asdict(), cast_bytes=-spared)
     wide = (1.0 + plan.lost_share) * weight_bytes(plan) / 2.0
     return DividedBytes(
-        layer=passes_memory(plan, 0, sizes).total_bytes - base,
-        beside=passes_memory(plan, 0, lightest.beside).total_bytes,
+        layer=passes_memory(plan, stage, sizes).total_bytes - base,
+        beside=passes_memory(plan, stage, lightest.beside).total_bytes,
         saved=wide * lightest.saved_bytes,
         eased=wide * lightest.eased_bytes,
     )
