@@ -41,7 +41,7 @@ from hardplace.plans.plan import Format, Plan
 from hardplace.plans.pricing import pricer_of
 from hardplace.plans.published.rows import NotModelled, rows_of, source_of
 from hardplace.plans.published.runs import run_of
-from hardplace.plans.published.scores import estimated, settled
+from hardplace.plans.published.scores import estimated
 from hardplace.plans.published_best import BEST_FILE, BestRun
 from hardplace.workload.load import catalogue, load
 
@@ -51,25 +51,24 @@ ROWS = Path(__file__).parent.parent / "hardplace-out/catalogue_mfu.csv"
 COLUMNS = ("software", "model", "device", "devices", "mfu", "at_most", "published", "said", "why")
 
 
-def published() -> dict[tuple[str, str], list[tuple[float, float, str, str]]]:
-    """Return the published MFU by device and precision (16-bit formats as one) and what ran, recompute counted, with
-    their runs and sources."""
-    reached: dict[tuple[str, str], list[tuple[float, float, str, str]]] = defaultdict(list)
+def published() -> dict[tuple[str, str], list[tuple[float, str, str]]]:
+    """Return the published MFU by device and precision (16-bit formats as one), with their runs and sources."""
+    reached: dict[tuple[str, str], list[tuple[float, str, str]]] = defaultdict(list)
     known: Pricers = {}
     for path in FITTED:
         for row in rows_of(parse(read_text(path), str(path))):
             if row["grade"] == "C" or row["flag"] or not row["target_iter_s"]:
                 continue
             try:
-                run = settled(run_of(row), known)
+                run = run_of(row)
                 found = estimated(run, known)
             except (NotModelled, BadInput):
                 continue
             mfu = found.mfu * found.step_s / float(row["target_iter_s"])
-            ran = mfu * worked(of_shape(run.shape, run.plan))
+            if run.plan.software in ON_ARRAY_SOFTWARE:
+                mfu *= worked(of_shape(run.shape, run.plan))
             kind = "bf16" if run.plan.precision is Format.FP16 else str(run.plan.precision)
-            on_arrays = run.plan.software in ON_ARRAY_SOFTWARE
-            reached[run.device, kind].append((ran if on_arrays else mfu, ran, row["id"], source_of(row)))
+            reached[run.device, kind].append((mfu, row["id"], source_of(row)))
     return reached
 
 
@@ -159,10 +158,8 @@ def main() -> None:
                 "kind": _generation(chip),
                 "precision": kind,
                 "mfu": round(max(listed)[0], 4),
-                "run": max(listed)[2],
-                "reached": round(max(ran for _, ran, _, _ in listed), 4),
-                "reached_run": max(listed, key=lambda one: one[1])[2],
-                "sources": len({source for *_, source in listed}),
+                "run": max(listed)[1],
+                "sources": len({source for _, _, source in listed}),
             }
             for (chip, kind), listed in sorted(published().items())
         ]

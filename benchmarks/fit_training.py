@@ -45,7 +45,7 @@ from hardplace.plans.efficiencies import (
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import Fleet, Pricers, fleet_of, node_of
 from hardplace.plans.intervals import DEVICE, KNOWN, LONG, MIXTURE, SOFTWARE, Spread, Spreads, kind_of, spreads
-from hardplace.plans.plan import Format, Plan
+from hardplace.plans.plan import Plan
 from hardplace.plans.pooling import Pooled, Slopes, fit, slopes_of, start, values_at
 from hardplace.plans.published.rows import NotModelled, rows_of, source_of
 from hardplace.plans.published.runs import run_of
@@ -67,7 +67,6 @@ GROUPS = {
 }
 KERNELS = ("products", "attention", "streams")
 MOST_SLOWED = 4.0  # of kernels of plans that name no software
-HOLDING = ("bf16", "fp8")  # precisions whose best runs hold a generation
 SIMPLE = ("llama2-7b", "llama2-13b", "llama3-8b")  # models of the plans that they hold
 OF_DEVICE = ("products", "attention")
 OF_ARRAYS = (*OF_DEVICE, "shown")  # what a loop of layers hides differs by generation of TPU
@@ -178,35 +177,29 @@ def cases(*, everything: bool = False) -> Iterator[Case]:
             yield one
 
 
-def holding(precision: str = "bf16") -> list[BestRun]:
-    """Return the runs in a precision whose kernels no plan's are to pass: of a generation the fastest, on whichever
-    device (H800, H200 and H100 have the same tensor cores)."""
-    by_speed = sorted((one for one in best_runs().values() if one.precision == precision), key=lambda one: one.reached)
+def holding() -> list[BestRun]:
+    """Return the runs in 16 bit whose MFU no plan is to pass: of a generation the best, on whichever device (H800, H200
+    and H100 have the same tensor cores)."""
+    by_speed = sorted((one for one in best_runs().values() if one.precision == "bf16"), key=lambda one: one.mfu)
     return sorted({one.kind: one for one in by_speed}.values(), key=lambda one: one.device)
 
 
 def unnamed(listed: Sequence[Case], known: Pooled, software: str = "", *, flash: bool = True) -> dict[str, float]:
-    """Return, by generation, the least factor of kernels of plans without a software with which those of simple plans
-    are not faster than anybody's (`holding`: recompute counts, as it ran): no plan is taken to beat all who tried.
-    software: of those plans, which no fitted run has; flash: their attention is one kernel.
-
-    Of the precisions that a generation's runs are in the one that asks for least counts: kernels slower by more than it
-    would not have reached what was published in it.
+    """Return, by generation, the least factor of kernels of plans that name no software with which simple plans do not
+    pass the best published run (`holding`): no plan is taken to beat all who tried. software: of those plans, which no
+    fitted run has; flash: their attention is one kernel.
 
     `best_runs` has the best of every device, of both splits (the one thing that is taken of the test split; no row that
     is scored depends on it but those that name no software).
     """
     fitted_kinds = {one.fleet.sites[0].pricer.kind for one in listed}
-    least: dict[str, float] = {}
-    for precision in HOLDING:
-        factors: dict[str, float] = {}
-        for run in holding(precision):
-            if run.kind in fitted_kinds:
-                tries = [simple(run.device, model, software, precision, flash=flash) for model in SIMPLE]
-                most = max(slowed(*one, run.reached, known) for one in tries)
-                factors[run.kind] = max(1.0, most)
-        least |= {kind: min(value, least.get(kind, value)) for kind, value in factors.items()}
-    return least
+    return {
+        run.kind: max(
+            1.0, *(slowed(*simple(run.device, model, software, flash=flash), run.mfu, known) for model in SIMPLE)
+        )
+        for run in holding()
+        if run.kind in fitted_kinds
+    }
 
 
 def slowed(plan: Plan, chain: LayerChain, fleet: Fleet, mfu: float, known: Pooled) -> float:
@@ -243,9 +236,7 @@ def worked(chain: LayerChain) -> float:
     return 1.0 + sum(flops(one.again) for one in chain.whole) / once
 
 
-def simple(
-    name: str, model: str, software: str = "", precision: str = "bf16", *, flash: bool = True
-) -> tuple[Plan, LayerChain, Fleet]:
+def simple(name: str, model: str, software: str = "", *, flash: bool = True) -> tuple[Plan, LayerChain, Fleet]:
     """Return the data-parallel plan of a model that reaches most on a device, with this software, or none named (on
     arrays: their own); it recomputes nothing."""
     chip = device(name)
@@ -259,7 +250,6 @@ def simple(
             zero=zero,
             micro_batch=micro_batch,
             software=usual,
-            precision=Format(precision),
             flash=flash,
         )
         chain = of_workload(load(model), plan)

@@ -1,4 +1,4 @@
-"""Kernels of plans that `place` finds are no faster than anyone's by more than 5 %, or the answer says so."""
+"""No plan that `place` finds is faster than the best published run of its device by more than 5 %."""
 
 import pytest
 
@@ -27,14 +27,9 @@ MOST = 1.05
         ("llama2-7b", "trainium1", 64),
     ],
 )
-def test_no_plan_passes_the_fastest_published_kernels(model: str, name: str, count: int) -> None:
+def test_no_plan_passes_the_best_published_run(model: str, name: str, count: int) -> None:
     """The whole catalogue: benchmarks/catalogue_mfu.py."""
     space = PlanSpace(global_batch=4 * count, fixed=fixed(["tensor=1,2", "pipeline=1"]))
     found = PlanSearch(load(model), [(device(name), node_of(name), count)], space).run()
     assert found is not None
-    most, best = max(found.best, key=lambda one: one.mfu), best_runs()[name, "bf16"]
-    assert most.mfu > 0.2
-    said = any("more than anyone published" in note for note in most.notes)
-    assert said == (most.mfu > MOST * best.mfu)
-    # GB300's best in bf16 is a mixture, and its dense runs in fp8 do not hold its kernels
-    assert most.mfu < MOST * best.reached or name == "gb300"
+    assert 0.2 < max(one.mfu for one in found.best) < MOST * best_runs()[name, "bf16"].mfu

@@ -300,18 +300,15 @@ def test_attention_in_fp8_needs_low_precision():
 
 
 def test_a_plan_that_names_software_is_not_held_to_the_best_published_run():
-    """V100: none ran attention as one kernel, and nobody's kernels ran at more than 55 % of the peak; with products and
-    a softmax, as those did, a plan of software unknown is as fast (OneFlow's were 60 % too slow while it was not)."""
-    unnamed, named = (
-        pricer_of(device("v100-sxm2"), replace(PLAN, software=name)).efficiencies for name in ("", "megatron-2021")
-    )
-    assert 1.15 * named.products < unnamed.products < 1.5 * named.products
-    assert named.products >= 0.95
-    plain, alike = (
-        pricer_of(device("v100-sxm2"), replace(PLAN, software=name, flash=False)).efficiencies
-        for name in ("", "megatron-2021")
-    )
-    assert plain.products == pytest.approx(alike.products, rel=0.05)
+    """V100: runs of 2019 to 2021 are all there are. None ran attention as one kernel, which is what passes them: with
+    products and a softmax, as they ran, a plan of software unknown is held by less."""
+
+    def products(software: str, *, flash: bool) -> float:
+        return pricer_of(device("v100-sxm2"), replace(PLAN, software=software, flash=flash)).efficiencies.products
+
+    assert products("", flash=True) > 1.4 * products("megatron-2021", flash=True)
+    assert products("", flash=False) < 1.2 * products("megatron-2021", flash=False)
+    assert products("megatron-2021", flash=True) >= 0.95
 
 
 def test_software_that_no_fitted_run_has_is_held_to_the_best_published_run():

@@ -65,8 +65,8 @@ class Multiprocessors:
         shared_memory_bytes: Shared memory of a multiprocessor.
         register_bytes: Registers of a multiprocessor.
         vector_lanes_fp64: fp64 multiply-adds a clock and multiprocessor, outside the tensor cores.
-        matmul_flops_per_s: Rate of large 16-bit products that was measured, where the board power keeps it far below the
-            peak or the board's clock is above its datasheet's; None: not known.
+        matmul_flops_per_s: Rate of large 16-bit products that was measured, where the board power keeps it far below
+            the peak or the board's clock is above its datasheet's; None: not known.
     """
 
     count: int

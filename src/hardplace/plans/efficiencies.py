@@ -82,9 +82,9 @@ class FittedEfficiencies:
         flags: Factors by flag (`flags_of`).
         rows: Number of rows by "generation software".
         fabrics: Share of its rate that a fabric between nodes reaches.
-        unnamed: Factors of plans that name no software, or one without a fitted run, by generation: kernels are no
-            faster than anyone's, recompute counted. By "generation eager" of software whose modules are eager, and by
-            "generation unfused" of attention that is no one kernel, which fall short of that by what they move.
+        unnamed: Factors of plans that name no software, or one without a fitted run, by generation: none is faster than
+            the best published run. By "generation eager" of software whose modules are eager, and by "generation
+            unfused" of attention that is no one kernel, which fall short of that run by what they move.
     """
 
     method: str
@@ -155,8 +155,8 @@ def figure_values(
 ) -> dict[str, float]:
     """Return the figures of a generation with a way to run: centre times factors, within what is possible.
 
-    named: a plan names its software. Without, or of software that no fitted run had, kernels are no faster than
-    anyone's. flash: attention is one kernel.
+    named: a plan names its software. Without, or of software that no fitted run had, none is faster than the best
+    published run. flash: attention is one kernel.
     """
     centre = known.centre[ARRAYS if how.software in ON_ARRAY_SOFTWARE else GPUS]
     tables = [known.devices.get(nearest(kind, known), {}), known.software.get(how.software, {})]
@@ -172,7 +172,7 @@ def figure_values(
 
 
 def slower(kind: str, how: Ways, known: FittedEfficiencies, *, flash: bool = True) -> Mapping[str, float]:
-    """Return the factors by which software without a fitted run is held to the fastest kernels that anyone's ran."""
+    """Return the factors by which software without a fitted run is held to the best published run."""
     near = nearest(kind, known)
     every = known.unnamed.get(near, {})
     if not flash:

@@ -219,10 +219,10 @@ def _unmeasured(chip: Device, kind: str, plan: Plan) -> list[str]:
 
 
 def _held(kind: str, plan: Plan) -> str:
-    """Return what says how much slower kernels are taken so that those of simple plans do not pass the fastest that
-    anyone's ran on a generation, or on the nearest one; "" where they do not anyway."""
+    """Return what says how much slower kernels are taken so that simple plans do not pass the best published run of a
+    generation, or of the nearest one; "" where they do not anyway."""
     factor = max(slower(kind, plan.ways, fitted(), flash=plan.flash).values(), default=1.0)
-    return f", kernels {factor:.3g} times slower: no faster than in any published run" if factor > 1.0 else ""
+    return f", kernels {factor:.3g} times slower: no faster than the best published run" if factor > 1.0 else ""
 
 
 def _on_arrays(chip: Device, plan: Plan) -> StepPricer:

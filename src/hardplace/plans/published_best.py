@@ -16,17 +16,14 @@ BEST_FILE = Path(__file__).parent / "data" / "best_mfu.json"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestRun:
     """The published run with the most MFU on a device in a precision (16-bit formats as bf16): its row in
-    validation/training; reached, reached_run: the most of the peak that kernels ran at in any of them, recompute
-    counted, and its row; kind: the device's generation (`efficiencies.generation`); sources: how many have runs there
-    that count."""
+    validation/training; kind: the device's generation (`efficiencies.generation`); sources: how many
+    have runs there that count."""
 
     device: str
     kind: str
     precision: str
     mfu: float
     run: str
-    reached: float
-    reached_run: str
     sources: int
 
 
