@@ -191,6 +191,8 @@ def test_habanas_rows_say_whether_a_tensor_group_divides_the_residual_stream():
     found = rows(FOLDER / "gathered-arrays.csv")
     divides = {name: run_of(found[name]).plan.sequence for name in ("hpu-001", "hpu-003", "trn-001", "v6e-016")}
     assert divides == {"hpu-001": False, "hpu-003": True, "trn-001": True, "v6e-016": True}
+    for name in ("v6e-016", "trn-001"):
+        assert not run_of(found[name] | {"sp": "0"}).plan.sequence, "the row says that it is not"
 
 
 def test_automodel_trains_in_16_bits_so_what_ran_fits(nvidia):

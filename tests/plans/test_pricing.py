@@ -107,6 +107,22 @@ def test_tensor_traffic_beside_products_shows_its_first_chunk():
         assert beside.seconds([experts, traffic], cluster, groups).total_s == pytest.approx(alone_s)
 
 
+def test_a_sum_over_tensor_parallel_ranks_waits_for_its_product():
+    """Only gathers and scatters are cut into chunks beside products: Megatron-LM's tp_comm_overlap asks for sequence
+    parallelism, and an all-reduce is what there is without it."""
+    cluster = node("dgx-h100").cluster(8)
+    groups = {Group.TENSOR: Ring(members=8, stride=1)}
+    product = GemmWork(m=4096, n=4096, k=4096)
+    pricer = replace(alone("h100-sxm"), tensor_overlap=True)
+    total, gather = (
+        CollectiveWork(collective=one, bytes=1e8, group=Group.TENSOR)
+        for one in (Collective.ALL_REDUCE, Collective.ALL_GATHER)
+    )
+    apart = [pricer.seconds(each, cluster, groups).total_s for each in ([product], [total], [product, gather])]
+    assert pricer.seconds([product, total], cluster, groups).total_s == pytest.approx(apart[0] + apart[1])
+    assert pricer.seconds([product, gather, total], cluster, groups).total_s == pytest.approx(apart[2] + apart[1])
+
+
 def test_graphs_of_parts_of_a_layer_leave_the_launches_of_experts():
     works = [GemmWork(m=16, n=16, k=16), GemmWork(m=16, n=16, k=16, batch=8, grouped=True)]
     parts = alone("h100-sxm").parts(works, None, {})

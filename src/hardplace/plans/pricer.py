@@ -85,6 +85,7 @@ class IsolatedTimes:
         attention_s: Attention.
         streams_s: Kernels that only move bytes.
         tensor_s: Tensor-parallel collectives.
+        sums_s: All-reduces among them, each of which waits for the whole product before it.
         tensor_calls: Number of tensor-parallel collectives.
         context_s: Context-parallel collectives.
         expert_s: All-to-alls of experts.
@@ -100,6 +101,7 @@ class IsolatedTimes:
     attention_s: float
     streams_s: float
     tensor_s: float
+    sums_s: float
     tensor_calls: int
     context_s: float
     expert_s: float
@@ -121,7 +123,7 @@ class StepPricer:
         casts: What its casts move; None: 16 bit.
         wide: 16-bit peak over that of fp32 (or TF32) products where all is in fp32, else 1.
         flash: Attention is one kernel; else unfused.
-        tensor_overlap: Tensor-parallel collectives run beside products.
+        tensor_overlap: Tensor-parallel gathers and scatters run beside products.
         deduplicates: A token goes to a rank, and to a node, once however many experts it has there (DeepEP, HybridEP).
         launched: Share of the kernels that the host launches one by one, not as CUDA graphs.
         experts_launched: The same of experts' products, whose sizes change from step to step: no graph of parts of a
@@ -167,7 +169,7 @@ class StepPricer:
         self._price({one for one in listed if isinstance(one, GemmWork | AttentionWork) and one not in self._known})
         products_s = low_s = experts_s = casts_bytes = weights_bytes = attention_s = streams_s = 0.0
         casts = self.casts
-        shared_s = {Group.TENSOR: 0.0, Group.CONTEXT: 0.0, Group.EXPERT: 0.0}
+        shared_s, sums_s = {Group.TENSOR: 0.0, Group.CONTEXT: 0.0, Group.EXPERT: 0.0}, 0.0
         launches, of_experts, calls, wide = 0, 0, 0, 2.0 if self.wide > 1.0 else 1.0
         for one in listed:
             before = launches
@@ -199,7 +201,10 @@ class StepPricer:
                     ring = groups[one.group]
                     calls += 1 if one.group is Group.TENSOR and ring.members > 1 else 0
                     sent = one.bytes * wide if casts is None else one.bytes * casts.sent_share(one.directions)
-                    shared_s[one.group] += self._exchange_s(one.collective, sent, cluster, ring, one.copies)
+                    took_s = self._exchange_s(one.collective, sent, cluster, ring, one.copies)
+                    shared_s[one.group] += took_s
+                    if one.group is Group.TENSOR and one.collective is Collective.ALL_REDUCE:
+                        sums_s += took_s
         return IsolatedTimes(
             products_s=products_s,
             low_s=low_s,
@@ -209,6 +214,7 @@ class StepPricer:
             attention_s=attention_s,
             streams_s=streams_s,
             tensor_s=shared_s[Group.TENSOR],
+            sums_s=sums_s,
             tensor_calls=calls,
             context_s=shared_s[Group.CONTEXT],
             expert_s=shared_s[Group.EXPERT],
@@ -236,7 +242,9 @@ class StepPricer:
         tensor_s = by.tensor * parts.tensor_s
         if self.tensor_overlap:
             beside_s = products_s * (1.0 - parts.expert_share)
-            tensor_s = max(tensor_s, beside_s) + min(tensor_s, beside_s) / _CHUNKS - beside_s
+            sums_s = by.tensor * parts.sums_s
+            cut_s = tensor_s - sums_s  # gathers and scatters
+            tensor_s = sums_s + max(cut_s, beside_s) + min(cut_s, beside_s) / _CHUNKS - beside_s
         found = TimeShares(
             products_s=products_s,
             attention_s=attention_s,

@@ -147,8 +147,8 @@ def _plan(row: Mapping[str, str]) -> Plan:
     16-bit ones beside. "selective" is what the software means by it (`modules_of`); Neuron's blank cells are selective,
     with attention that is no kernel yet (its scripts of these layouts, before July 2024). Memory lost and
     reserved: as the software's. MaxText gives the batch of a device, and divides the residual stream among the ranks of
-    a tensor-parallel group (base.yml, activation_embed), as sequence parallelism does; Neuron's scripts turn it on;
-    of others, Habana's too, the row says.
+    a tensor-parallel group (base.yml, activation_embed), as sequence parallelism does, and Neuron's scripts turn it on,
+    unless the row says that they did not; of others, Habana's too, the row says.
     """
     old = row["device"].startswith(OLD)
     context = some_in(row, "cp", 1)
@@ -184,7 +184,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
     return Plan(
         global_batch=whole_in(row, "global_batch"),
         tensor=tensor,
-        sequence=tensor > 1 and (stack in (ON_ARRAYS, "neuron") or bool(whole_in(row, "sp", 0))),
+        sequence=tensor > 1 and bool(whole_in(row, "sp", int(stack in (ON_ARRAYS, "neuron")))),
         pipeline=whole_in(row, "pp"),
         virtual=max(1, whole_in(row, "vpp", 2 if folds else 1)),
         data=data,
