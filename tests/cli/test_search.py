@@ -84,7 +84,7 @@ buffers = ["2 MiB", "4 MiB"]
 
 
 def test_an_exhaustive_search_ends_at_the_same_answer(tmp_path: Path) -> None:
-    (tmp_path / "few.toml").write_text(SPACE)
+    (tmp_path / "few.toml").write_text(SPACE.replace('"4, 16"', '"4"'))
     asked = ("search", "opt-350m", "--space", "few.toml", *SMALL[4:], "--json", "--gap", "0.001")
     every = json.loads(hardplace(*asked, "--exhaustive", "--out", "every", folder=tmp_path).out)["answer"]
     best = json.loads(hardplace(*asked, "--out", "best", folder=tmp_path).out)["answer"]

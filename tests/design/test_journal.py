@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hardplace as hp
+from commands import command
 from hardplace.answers import Infeasible
 from hardplace.branch_and_bound.problem import C, Problem, Steps
 from hardplace.branch_and_bound.steps import Here
@@ -241,21 +242,17 @@ def test_three_kills_leave_a_whole_journal_and_the_same_answer() -> None:
 
 def test_runs_are_listed_and_exported(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow.parquet")
-    hardplace = [sys.executable, "-m", "hardplace"]
     shown = re.findall(r"^    (hardplace (?:search|runs).*)$", (ROOT / "docs/distributed.md").read_text(), flags=re.M)
     assert len(shown) == 3
-    for command in shown:
-        words = [sys.executable, "-m", *shlex.split(command)]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr
-    asking = [sys.executable, "-m", *shlex.split(shown[0])]
-    asking += ["--devices", "64", "--out", "hardplace-out/opt-350m"]
-    changed = subprocess.run(asking, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert changed.returncode == 2
-    assert "setting.cluster.devices was 1024, now 64" in changed.stderr
-    assert changed.stderr.count("\n") == 1
-    listed = subprocess.run([*hardplace, "runs", "--json"], cwd=tmp_path, capture_output=True, text=True)
-    (only,) = json.loads(listed.stdout)["answer"]
+    for told in shown:
+        done = command(*shlex.split(told)[1:], folder=tmp_path)
+        assert done.code == 0, done.err
+    asking = [*shlex.split(shown[0])[1:], "--devices", "64", "--out", "hardplace-out/opt-350m"]
+    changed = command(*asking, folder=tmp_path)
+    assert changed.code == 2
+    assert "setting.cluster.devices was 1024, now 64" in changed.err
+    assert changed.err.count("\n") == 1
+    (only,) = json.loads(command("runs", "--json", folder=tmp_path).out)["answer"]
     result = hp.read(tmp_path / "hardplace-out/opt-350m/result.json")
     assert isinstance(result, DesignResult)
     assert only["incumbent"] == result.score
@@ -263,8 +260,7 @@ def test_runs_are_listed_and_exported(tmp_path: Path) -> None:
     rows = pyarrow.read_table(tmp_path / "evaluations.parquet").to_pylist()
     assert len(rows) == only["evaluations"]
     assert result.best.samples_per_s in [row["samples_per_s"] for row in rows]
-    missing = subprocess.run([*hardplace, "runs", "nowhere"], cwd=tmp_path, capture_output=True, text=True)
-    assert missing.returncode == 2
+    assert command("runs", "nowhere", folder=tmp_path).code == 2
 
 
 def test_evaluations_of_a_search_are_all_in_its_journal(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ def scored_runs(data: Path | None = None, split: str = "all") -> list[RunScore]:
 
     path = data or published_runs()
     known: Pricers = {}
-    rows = (score(row, known) for row in rows_of(parse(read_text(path), str(path))))
-    return [one for one in rows if split in ("all", one.split)]
+    rows = rows_of(parse(read_text(path), str(path)))
+    return [score(row, known) for row in rows if split in ("all", row["split"])]
 
 
 def gemm_comparison(

@@ -32,7 +32,8 @@ def test_recording_again_gives_the_shipped_file(name):
 # A second to 12 of processor time each, for kinds of layer that the others and test_model_kinds.py have too.
 LONG = {
     "deepseek-v3.2", "flux.1-dev", "gemma-3-27b", "glm-4.5", "gpt-oss-120b", "gpt3-175b", "kimi-k2", "llama-4-scout",
-    "llama2-70b", "llama3-405b", "phi-4", "qwen3-235b-a22b", "qwen3-next-80b-a3b", "siglip2-so400m-14-384",
+    "llama2-13b", "llama2-70b", "llama3-70b", "llama3-405b", "megatron-bert-3.9b", "megatron-gpt2-8.3b", "opt-66b",
+    "phi-4", "qwen3-235b-a22b", "qwen3-next-80b-a3b", "siglip2-so400m-14-384",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,11 @@ def collectives(layer: Layer) -> Counter[tuple[str, str]]:
 
 def flops(layer: Layer) -> int:
     return sum(operator.flops.at(1) for operator in layer.operators)
+
+
+@cache
+def shards(model: str) -> RankShards:
+    return RankShards(load(model))
 
 
 def block(model: str, **degrees: int | bool) -> Layer:
@@ -63,7 +69,7 @@ def test_equals_the_recording_of_a_module_with_the_ranks_own_shapes(model, degre
 @pytest.mark.parametrize("model", catalogue())
 def test_one_rank_of_one_computes_what_was_recorded(model):
     workload = load(model)
-    for recorded, layer in zip(workload.layers, shard(workload, Parallelism()).layers, strict=True):
+    for recorded, layer in zip(workload.layers, shards(model).at(Parallelism()).layers, strict=True):
         kept = [one for one in recorded.operators if one.kind is not OperatorKind.VIEW]
         assert [(one.name, one.dims, one.flops) for one in layer.operators] == [
             (one.name, one.dims, one.flops) for one in kept
@@ -93,7 +99,7 @@ def test_every_model_divides_and_never_below_its_share(model, degrees):
     if workload.sequence_length == 1:
         degrees = Parallelism(tensor=degrees.tensor, expert=degrees.expert)
     ranks = degrees.tensor * degrees.context * degrees.expert
-    for recorded, layer in zip(workload.layers, shard(workload, degrees).layers, strict=True):
+    for recorded, layer in zip(workload.layers, shards(model).at(degrees).layers, strict=True):
         assert flops(recorded) / ranks <= flops(layer) <= flops(recorded)
         assert recorded.parameters / ranks <= layer.parameters <= recorded.parameters
         assert layer.saved_bytes.at(1) <= recorded.saved_bytes.at(1)
