@@ -9,8 +9,9 @@ import pytest
 from hardplace.cost.layers.decoder import block, head
 from hardplace.cost.layers.recognise import decoder_of
 from hardplace.cost.layers.recorded import layer_work
-from hardplace.plans.chain import of_workload, offloaded
+from hardplace.plans.chain import of_workload
 from hardplace.plans.chunks import held
+from hardplace.plans.host_memory import offloaded
 from hardplace.plans.memory import StageContents, least_hops, stage_memory
 from hardplace.plans.plan import Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.plans.simulate import Pass, order

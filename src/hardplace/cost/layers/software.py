@@ -196,13 +196,8 @@ SOFTWARE: dict[str, Software] = {
         sends_casts=True,
         keeps_casts=True,
         policies=(
-            ("layernorm",),
-            ("moe_act",),
-            ("layernorm", "moe_act"),
-            ("mla_up_proj",),
-            ("mla_up_proj", "layernorm", "moe_act"),
-            ("mlp",),
-            ("moe",),
+            *(("layernorm",), ("moe_act",), ("layernorm", "moe_act"), ("mla_up_proj",)),
+            *(("mla_up_proj", "layernorm", "moe_act"), ("mlp",), ("moe",)),
         ),
     ),
     "megatron-2021": Software(
@@ -266,19 +261,12 @@ SOFTWARE: dict[str, Software] = {
         eager=True,
     ),
     "oneflow": Software(
-        title="OneFlow's static graphs (2021)",
-        attention="default",
-        loss_passes=6,
-        dropout=True,
-        fragmentation=0.0,
+        title="OneFlow's static graphs (2021)", attention="default", loss_passes=6, dropout=True, fragmentation=0.0
     ),
     "fsdp-compiled": Software(
         title="PyTorch FSDP with torch.compile (fms-fsdp)", one_copy=True, replicates=True, stops_early=True
     ),
-    "internevo": Software(
-        title="InternEvo with its hybrid ZeRO (2023, 2024)",
-        whole_tensors=True,
-    ),
+    "internevo": Software(title="InternEvo with its hybrid ZeRO (2023, 2024)", whole_tensors=True),
     TORCHTITAN: Software(
         title="torchtitan (FSDP2 by parameter, torch.compile of layers and loss)",
         fused_loss=True,
