@@ -241,11 +241,11 @@ def summary(name: str, rows: Sequence[RunScore], *, memory: bool = False) -> Err
         worst=abs(worst[0]),
         worst_id=worst[3].id,
         bias=float(np.mean([error for error, *_ in known])),
-        rank=_spearman([(found or 0.0, true or 0.0) for _, found, true, _ in known]),
+        rank=rank_correlation([(found or 0.0, true or 0.0) for _, found, true, _ in known]),
     )
 
 
-def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
+def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Return the rank correlation, ties ranked by their mean; None below three rows or without spread."""
     if len(pairs) < 3:
         return None
