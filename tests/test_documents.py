@@ -190,6 +190,7 @@ WRITTEN = {
 }  # by verbs, in the user's folder
 PEERS = (
     "ops/",
+    "mixed_precision.py",
     "chunk_o.py",
     "wy_fast.py",
     "recipes/",
