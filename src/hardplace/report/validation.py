@@ -30,7 +30,10 @@ _FIELDS = (
 
 
 # Of the run as it was read: what its source leaves out is settled in these.
-_READ = ("software", "precision", "zero", "shard", "micro_batch", "virtual", "recompute", "recompute_modules")
+_READ = (
+    *("software", "precision", "data", "context", "expert", "sequence", "zero", "shard", "micro_batch", "virtual"),
+    *("recompute", "recompute_layers", "recompute_modules"),
+)
 
 
 def run_records(rows: Sequence[RunScore]) -> list[dict[str, object]]:

@@ -103,10 +103,11 @@ def _run(one: RunScore) -> tuple[str, ...]:
     else:
         plan = one.run.plan
         left = f", found here: {', '.join(one.left_open)}" if one.left_open else ""
-        modules = f" ({', '.join(plan.recompute_modules)})" if plan.recompute_modules else ""
+        what = f" ({', '.join(plan.recompute_modules)})" if plan.recompute_modules else ""
+        what += f", {plan.recompute_layers} layers a stage" if plan.recompute_layers else ""
         read = (
             f"{plan.software or 'no software named'}, {plan.precision}, ZeRO {plan.zero}, micro-batch "
-            f"{plan.micro_batch}, recompute {plan.recompute}{modules}{left}"
+            f"{plan.micro_batch}, recompute {plan.recompute}{what}{left}"
         )
     source = one.source.removeprefix("github.com/")
     return (one.id, source, one.device, seconds[0], span, seconds[1], off, memory, held, read)

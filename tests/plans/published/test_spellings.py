@@ -229,12 +229,14 @@ def test_spelling_a_row_again_changes_nothing():
 def test_each_row_says_its_interval_and_as_what_it_was_read(tmp_path):
     path = tmp_path / "runs.csv"
     rows = [own(software="torchtitan", micro_batch="", memory_gb="60"), own(recompute="partial")]
+    rows.append(own(recompute="full(8/32 layers)"))
     with path.open("w") as target:
         writer = csv.DictWriter(target, [*rows[1], "software"])
         writer.writeheader()
         writer.writerows(rows)
     done = CliRunner().invoke(app, ["validate", "--data", str(path), "--json"])
-    first, second = json.loads(done.stdout)["answer"]
+    first, second, third = json.loads(done.stdout)["answer"]
+    assert (third["read"]["recompute"], third["read"]["recompute_layers"]) == ("full", 8)
     assert first["low_s"] < first["predicted_s"] < first["high_s"]
     assert first["inside"] is (first["low_s"] <= 13 <= first["high_s"])
     assert first["memory_low_gib"] < first["memory_gib"] < first["memory_high_gib"]
