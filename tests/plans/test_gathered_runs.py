@@ -120,10 +120,11 @@ def test_megatron_deepspeed_is_no_hugging_face_model(frameworks):
         ("tth200-001", {"device": "B200"}, ""),
         ("olmocore-003", {}, "default"),
         ("olmocore-003", {"year": ""}, ""),
-        ("flagperf-004", {}, ""),  # Megatron Core chooses for itself
+        ("flagperf-004", {}, "cudnn-9.0"),  # Megatron Core's of 2024
+        ("flagperf-004", {"year": "2025"}, ""),
     ],
 )
-def test_pytorchs_attention_on_hopper_goes_by_the_year(frameworks, name, stated, backend):
+def test_attention_on_hopper_goes_by_the_year(frameworks, name, stated, backend):
     assert run_of(frameworks[name] | stated).plan.backend == backend
 
 

@@ -11,8 +11,9 @@ from hardplace.cost.gpu.amd import AITER, with_amd
 from hardplace.cost.gpu.attention import backend_named, stand_in, with_older
 from hardplace.cost.gpu.cudnn import with_cudnn
 from hardplace.cost.gpu.datasheet import flops_per_clock
-from hardplace.cost.gpu.models import model_of
+from hardplace.cost.gpu.models import model_of, shipped
 from hardplace.cost.gpu.timer import GpuTimer
+from hardplace.cost.gpu.transfer import carried_attention
 from hardplace.cost.gpu.types import GpuModel
 from hardplace.cost.layers.low_precision import CastBytes, Fp8Recipe
 from hardplace.cost.layers.software import (
@@ -53,6 +54,7 @@ _UNFITTED = 1.8
 # pytorch/pytorch#83272.
 _ON_CORES = 0.63
 _ULTRA = 5.0  # fp4 over 16-bit peak above which it is Blackwell Ultra (dense 6; Blackwell 4)
+_AMPERE = "a100-80gb-sxm"  # where Triton's first FlashAttention was measured beside FA2
 _HOPPER = 4096.0  # tensor FLOPs a clock of a multiprocessor from which cuDNN's and FA3's kernels run
 
 
@@ -77,7 +79,10 @@ def pricer_of(chip: Device | DescribedDevice, plan: Plan) -> StepPricer:
     if plan.precision is Format.FP32:
         wide = half / (chip.peak_flops_per_s("tf32") if "tf32" in chip.dtypes else chip.vector_flops_per_s)
     model, ratios = with_amd(model_of(chip)), _ratios(chip)
-    kernels = with_cudnn(with_older(model.attention), model.datasheet, ultra=ratios.get("fp4", 0.0) > _ULTRA)
+    first = shipped(_AMPERE)
+    ampere = carried_attention(first.attention["fa2"], first.datasheet, model.datasheet)
+    kernels = with_older(model.attention, ampere)
+    kernels = with_cudnn(kernels, model.datasheet, ultra=ratios.get("fp4", 0.0) > _ULTRA)
     model = replace(model, attention=kernels)
     kind = generation(model.datasheet)
     if plan.software in ON_ARRAY_SOFTWARE:

@@ -156,7 +156,8 @@ def test_a_fused_softmax_saves_the_pass_of_scale_and_mask_and_reads_what_is_seen
 def test_backends_by_name() -> None:
     h100 = shipped("h100-sxm")
     assert backend_named("fa3", h100) == "fa3"
-    assert backend_named("default", h100) == "fa2"
+    assert backend_named("default", h100) == "sdpa"
+    assert backend_named("default", shipped("a100-80gb-sxm")) == "fa2"
     assert backend_named("cudnn", h100) == "trtllm"
     with pytest.raises(BadInput, match="fa3"):
         backend_named("fa5", h100)

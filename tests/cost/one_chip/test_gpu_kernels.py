@@ -68,7 +68,7 @@ def test_products_and_attention_take_what_the_gpu_model_says() -> None:
         assert cost.memory_bytes >= 2 * (size[0] * size[2] + size[1] * size[2] + size[0] * size[1])
         assert cost.utilisation == pytest.approx(2 * np.prod(size) / expected / model.datasheet.tensor_flops_per_s)
     rows = attention_shapes(batch=1, sequence=4096, heads=32, head_dim=128)
-    expected = float(attention_s(rows, model.datasheet, model.attention["fa2"])[0])
+    expected = float(attention_s(rows, model.datasheet, model.attention["sdpa"])[0])
     assert found["self_attn", "forward"].seconds == pytest.approx(expected)
     assert 2.5 < found["self_attn", "backward"].seconds / expected < 3.5
 

@@ -30,7 +30,7 @@ class AmdFigures:
     dispatch: float
 
 
-# benchmarks/makers_attention.py on AMD-AGI/Primus-Turbo@221d75f (MI300X, both passes), ROCm/aiter#3390 (MI355X,
+# benchmarks/aiter_attention.py on AMD-AGI/Primus-Turbo@221d75f (MI300X, both passes), ROCm/aiter#3390 (MI355X,
 # forward) and #815 (MI355X, backward, heads of 128). 160: the mean of DeepSeek-V3's 192 and 128. dispatch: MI300X
 # Primus-Turbo@932b9e7, MI355X AMD-AGI/Primus@fb0603b.
 _FIGURES = {

@@ -40,16 +40,18 @@ def attention_shapes(
     return AttentionRows(backend=("",), time_s=np.array([np.nan]), spread=np.array([np.nan]), **arrays)
 
 
-def attention_s(rows: AttentionRows, sheet: Datasheet, fitted: AttentionParameters) -> Floats:
+def attention_s(rows: AttentionRows, sheet: Datasheet, fitted: AttentionParameters, part: float = 1.0) -> Floats:
     """Return the seconds of each attention kernel with one backend, forward or backward.
 
     A block of queries meets the keys before it (causal) or all of them; its scores take the longer of tensor and
-    exponential units; the blocks fill the chip in waves; memory and L2 carry what they must.
+    exponential units; the blocks fill the chip in waves; memory and L2 carry what they must; what runs for long runs
+    slower.
 
     Args:
         rows: The kernels; their backend and measured time are not read.
         sheet: Datasheet of the GPU.
         fitted: Figures of the backend.
+        part: Share of the work that runs: a window's, or a context-parallel rank's.
 
     Source: docs/model-gpu.md.
     """
@@ -74,7 +76,8 @@ def attention_s(rows: AttentionRows, sheet: Datasheet, fitted: AttentionParamete
     l2_s = tiles * met * 4.0 * blocks * _BLOCK * dim / (fitted.l2_bytes_per_cycle * clock_hz * count)
     kernel_s = _norm(work_s, memory_s, l2_s) * np.where(rows.backward == 1, _backward(rows.head_dim, fitted), 1.0)
     held = 4.0 * batch * sequence * kv_heads * dim / sheet.memory_bandwidth_bytes_per_s
-    return np.asarray(kernel_s + fitted.launch_s + np.where(rows.cached == 1, fitted.cache_bytes * held, 0.0))
+    seconds = part * (kernel_s + fitted.launch_s + np.where(rows.cached == 1, fitted.cache_bytes * held, 0.0))
+    return np.asarray(seconds * (1.0 + fitted.heat * seconds / (seconds + fitted.heat_s)))
 
 
 # What stands in for a backend without figures, in this order. PyTorch's default, flash, is FA2; the vendor's own
@@ -106,16 +109,20 @@ _TRITON = 1.35
 _TRITON_BACKWARD = 1.67
 
 
-def with_older(known: Mapping[str, AttentionParameters]) -> dict[str, AttentionParameters]:
-    """Return figures by backend with those of older kernels that are known only relative to FA2's: triton."""
-    new = known.get("fa2")
-    if new is None:
+def with_older(known: Mapping[str, AttentionParameters], ampere: AttentionParameters) -> dict[str, AttentionParameters]:
+    """Return figures by backend with those of triton, an older kernel that is known only relative to FA2's on A100.
+
+    Args:
+        known: Figures by backend.
+        ampere: FA2's of A100, carried to the GPU.
+    """
+    if "fa2" not in known:
         return dict(known)
     slower = replace(
-        new,
-        efficiency=tuple(one / _TRITON for one in new.efficiency),
-        exponentials_per_cycle=new.exponentials_per_cycle / _TRITON,
-        backward=new.backward * _TRITON_BACKWARD / _TRITON,
+        ampere,
+        efficiency=tuple(one / _TRITON for one in ampere.efficiency),
+        exponentials_per_cycle=ampere.exponentials_per_cycle / _TRITON,
+        backward=ampere.backward * _TRITON_BACKWARD / _TRITON,
     )
     return {"triton": slower, **known}
 

@@ -84,8 +84,9 @@ class GpuTimer(Timer):
             spread=np.full(len(heads), np.nan),
             **{name: np.full(len(heads), value, dtype=np.int64) for name, value in whole.items()},
         )
+        share = like.queries / like.keys if every else like.share
         if self.attention == "unfused":
-            seconds = unfused_attention_s(
+            seconds = share * unfused_attention_s(
                 rows,
                 self.model,
                 fused_softmax=self.fused_softmax,
@@ -93,9 +94,8 @@ class GpuTimer(Timer):
             )
         else:
             fitted = self.model.attention[backend_named(self.attention, self.model)]
-            seconds = attention_s(rows, self.model.datasheet, fitted)
-        share = like.queries / like.keys if every else like.share
-        return np.asarray(seconds * share * self.attentions)
+            seconds = attention_s(rows, self.model.datasheet, fitted, share)
+        return np.asarray(seconds * self.attentions)
 
     def moved_s(self, like: StreamWork, moved_bytes: Floats, row: Ints) -> Floats:
         """See Timer."""

@@ -113,6 +113,9 @@ class AttentionParameters:
             training does not.
         backward: Time of the backward pass over the forward pass's, without launches.
         backward_of: The same for each of `head_dims`; (): all have `backward`.
+        heat: Share by which a kernel that runs for long is slower than a short one: the clock falls to what the
+            board's power allows.
+        heat_s: Seconds of a kernel that show half of it.
     """
 
     head_dims: tuple[int, ...]
@@ -128,6 +131,8 @@ class AttentionParameters:
     cache_bytes: float
     backward: float
     backward_of: tuple[float, ...] = ()
+    heat: float = 0.0
+    heat_s: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,12 @@ from hardplace.hardware.device import Node
 from hardplace.plans.plan import MODULES, Format, OptimizerKind, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.published.nodes import DEVICES, node_of_run, slices_of
+from hardplace.plans.published.releases import TITANS
 from hardplace.plans.published.remat import sharding_of_mesh
 from hardplace.plans.published.row_shapes import shape_of_row
 from hardplace.plans.published.rows import STATED, NotModelled, some_in, whole_in
 from hardplace.plans.published.spellings import canonical, device_spelled
-from hardplace.plans.published.ways import OLD, TITANS, modules_of, ways_of
+from hardplace.plans.published.ways import OLD, modules_of, ways_of
 from hardplace.units import GIB
 from hardplace.workload.decoder import DecoderShape
 from hardplace.workload.types import Recompute

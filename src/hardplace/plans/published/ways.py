@@ -20,6 +20,7 @@ from hardplace.cost.layers.software import (
 from hardplace.errors import BadInput
 from hardplace.plans.plan import MODULES, ContextExchange, PipelineSchedule
 from hardplace.plans.published.recipes import recipe_fields, recipe_of, released
+from hardplace.plans.published.releases import TITANS, attention_of, year_of
 from hardplace.plans.published.remat import inputs_offloaded, modules_of_policy
 from hardplace.plans.published.spellings import EXCHANGES, squashed, truth
 
@@ -76,13 +77,7 @@ _HOSTED = re.compile(
     r"offload(?:ed|ing|s)? (?:the )?optimizer|^[123] \(offload\)",
     re.IGNORECASE,
 )
-# PyTorch's scaled_dot_product_attention took FA2 before cuDNN on Hopper, until the releases that follow 2.8 (August
-# 2025; aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_prefer_cudnn_attention: asked for at first, since
-# then unless TORCH_CUDNN_SDPA_PREFERRED=0); the year is judged. torchtitan compiles its loss since 2025.
-TITANS = (TORCHTITAN, TORCHTITAN_EAGER)
-_SDPA = ("fsdp-compiled", *TITANS)
-_FA2_UNTIL, _EAGER_LOSS_UNTIL, _HOPPER = 2025, 2024, ("H100", "H200", "H800", "GH200")
-_YEAR = re.compile(r"(?<![0-9a-f])(20[12]\d)(?:[01]\d)?(?![0-9a-f])")
+_EAGER_LOSS_UNTIL = 2024  # torchtitan compiles its loss since 2025
 # Modules that are not compiled, where a software compiles them unless told.
 _EAGER = re.compile(r"without torch\.?compile|\bno torch\.?compile|torch\.?compile off|\beager\b", re.IGNORECASE)
 _FUSED = re.compile(r"fused[^;]*(?:norm|swiglu|rotary)", re.IGNORECASE)
@@ -127,14 +122,6 @@ def _named(text: str, flags: re.RegexFlag = re.NOFLAG) -> str:
     return next((name for pattern, name in _SOFTWARE if re.search(pattern.pattern, text, pattern.flags | flags)), "")
 
 
-def year_of(row: Mapping[str, str]) -> int:
-    """Return the year that a row's column or the path of its source says; 0: neither does."""
-    if text := row.get("year", "").strip():
-        return int(float(text))
-    said = _YEAR.search(row["source"].partition(" ")[2])
-    return int(said[1]) if said else 0
-
-
 def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a plan that say how a row was run, as far as its columns, its note or its recipe do."""
     text = " ".join(row.get(name, "") for name in ("note", "source"))
@@ -143,10 +130,9 @@ def ways_of(row: Mapping[str, str]) -> dict[str, Any]:
     if "llm-foundry" in row["source"]:
         # scripts/train/benchmarking/submit_benchmarks.py, attn_impl; loss_fn fused_crossentropy
         found |= {"backend": "triton", "fused_loss": True}
-    year = year_of(row)
-    if software in _SDPA and 0 < year <= _FA2_UNTIL and row["device"].startswith(_HOPPER):
-        found["backend"] = "default"
-    if software in TITANS and 0 < year <= _EAGER_LOSS_UNTIL:
+    elif kernels := attention_of(row, software):
+        found["backend"] = kernels
+    if software in TITANS and 0 < year_of(row) <= _EAGER_LOSS_UNTIL:
         found["fused_loss"] = False
     if "SimuMax" in row["source"]:
         # nothing overlaps (docs/b200/b200_real_repro_guide.md, 3.3); no --overlap-grad-reduce in run_pretrain_llama3.sh
