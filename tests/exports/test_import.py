@@ -262,6 +262,9 @@ def test_an_imported_plan_is_priced(tmp_path):
     done = run.invoke(app, ["import", str(path), "--device", "h100-sxm", "--model", LLAMA, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "--some-new-thing: not known here" in done.output
+    asked = f"estimate {LLAMA} --plan {tmp_path / 'plan.json'} --software megatron-core"
+    assert f"(hardplace {asked} prices it)" in done.output
+    assert run.invoke(app, [*asked.split(), "--out", str(tmp_path / "priced")]).exit_code == 0
     plan = read_plan(tmp_path / "plan.json")
     assert plan.model == LLAMA
     assert [(one.device, one.node, one.count) for one in plan.on] == [("h100-sxm", "dgx-h100", 32)]

@@ -21,11 +21,13 @@ class ImportedRun:
         file: The plan with its model and devices by name.
         workload: Name of the model's Workload.
         notes: What the trainer's file says and a plan cannot.
+        software: Name of the software whose figures are the trainer's; "": none was measured.
     """
 
     file: PlanFile
     workload: str
     notes: tuple[str, ...]
+    software: str
 
 
 def imported(
@@ -59,6 +61,7 @@ def imported(
     from hardplace.exports.importers.found import Answers
     from hardplace.exports.importers.read import contradictions, imported_plan, model_of_sizes, trainer_of
     from hardplace.exports.targets import target_of
+    from hardplace.exports.unsaid import SOFTWARE_OF
     from hardplace.plans.plan_files import PlanFile
     from hardplace.plans.stage_sizes import stage_layers
     from hardplace.version import __version__
@@ -87,7 +90,8 @@ def imported(
         stage_layers(layers, plan)
     own = {one.name: getattr(plan, one.name) for one in fields(plan)}
     file = PlanFile(**own, model=name, on=_on(device, node, plan.devices), version=__version__)
-    return ImportedRun(file=file, workload=workload.name, notes=tuple(found.notes))
+    software = next(iter(SOFTWARE_OF[target]), "")
+    return ImportedRun(file=file, workload=workload.name, notes=tuple(found.notes), software=software)
 
 
 def _on(device: str | None, node: str | None, devices: int) -> tuple[DeviceCount, ...]:

@@ -60,4 +60,5 @@ def import_plan(
         f"pipeline {plan.pipeline} x {plan.virtual}, expert {plan.expert}, ZeRO {plan.zero}, {plan.micro_batches} "
         f"micro-batches of {plan.micro_batch}"
     )
-    say(f"written: {folder / 'plan.json'} (hardplace estimate {plan.model} --plan {folder / 'plan.json'} prices it)")
+    asked = f"{plan.model} --plan {folder / 'plan.json'}" + (f" --software {found.software}" if found.software else "")
+    say(f"written: {folder / 'plan.json'} (hardplace estimate {asked} prices it)")

@@ -11,7 +11,7 @@ from hardplace.exports.targets import TRAINERS, Target
 from hardplace.plans.plan import Format, PipelineSchedule
 
 # The names of software whose figures are those of a trainer; () where none was measured.
-_SOFTWARE: dict[Target, tuple[str, ...]] = {
+SOFTWARE_OF: dict[Target, tuple[str, ...]] = {
     Target.MEGATRON: ("megatron-core",),
     Target.MEGATRON_BRIDGE: ("megatron-core",),
     Target.TORCHTITAN: ("torchtitan", "torchtitan-eager", "fsdp-compiled"),
@@ -38,7 +38,7 @@ _LEFT: dict[Target, dict[str, str]] = {
 def unsaid(job: ExportJob) -> Iterator[str]:
     """Yield a warning for each thing of the plan that the prediction counts and the target's files do not say."""
     plan, title = job.plan, TRAINERS[job.target].title
-    if plan.software and plan.software not in _SOFTWARE[job.target]:
+    if plan.software and plan.software not in SOFTWARE_OF[job.target]:
         yield f"software: {plan.software}: predicted as {plan.habits.title}; {title} may reach other rates"
     if plan.backend:
         yield f"backend: {plan.backend}: what is installed beside {title} settles which attention kernels run"
