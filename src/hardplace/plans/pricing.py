@@ -166,6 +166,7 @@ def _casts(chip: Device, plan: Plan, software: str) -> CastBytes | None:
         sends=habits.sends_casts,
         gathers=plan.fp8_gather,
         keeps=habits.keeps_casts,
+        norms=not habits.eager,
     )
 
 

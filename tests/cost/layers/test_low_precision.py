@@ -35,6 +35,8 @@ def test_bytes_of_an_element(
     found = (casts.operand_bytes(Cast.ALONE, 1), casts.operand_bytes(Cast.NORM, 1), casts.weight_bytes)
     assert found == pytest.approx((alone, normed, weight))
     assert casts.operand_bytes(Cast.PRODUCT, 1) == 0.0
+    eager = CastBytes(recipe=recipe, layouts=layouts, norms=False)
+    assert eager.operand_bytes(Cast.NORM, 1) == pytest.approx(alone)
     assert [casts.sent_share(directions) for directions in (0, 1, 2)] == pytest.approx([1.0, once, twice])
     apart = CastBytes(recipe=recipe, layouts=layouts, sends=False)
     assert [apart.sent_share(directions) for directions in (0, 1, 2)] == [1.0, 1.0, 1.0]

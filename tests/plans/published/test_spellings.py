@@ -82,6 +82,7 @@ def test_a_device_of_another_memory_or_make_is_none_of_these(text):
         ({"precision": "fp8", "fp8_recipe": "Current scaling"}, {"fp8_recipe": "tensorwise"}),
         ({"precision": "fp8", "low_recipe": "fp8_sc"}, {"fp8_recipe": "blockwise"}),
         ({"precision": "fp8", "note": "delayed scaling"}, {"fp8_recipe": "delayed"}),
+        ({"precision": "fp8 (amp)", "software": "llm-foundry"}, {"precision": "fp8", "fp8_recipe": "delayed"}),
         ({"precision": "fp8", "software": "megatron-core"}, {"fp8_recipe": "delayed", "fp8_gather": False}),
         ({"precision": "fp8", "software": "torchtitan", "zero": "FSDP"}, {"fp8_recipe": None, "fp8_gather": True}),
         ({"precision": "fp8", "software": "torchtitan", "zero": "DDP"}, {"zero": 0, "fp8_gather": False}),

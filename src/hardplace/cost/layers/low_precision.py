@@ -64,6 +64,7 @@ class CastBytes:
         sends: What tensor-parallel ranks gather is cast first, so that it goes in low precision.
         gathers: Weights are kept and gathered in low precision.
         keeps: Casts of weights stay until they are cast again.
+        norms: Norms and products are one layer, so that the norm may write the cast; else a kernel an operator.
     """
 
     recipe: Fp8Recipe
@@ -71,6 +72,7 @@ class CastBytes:
     sends: bool = True
     gathers: bool = False
     keeps: bool = False
+    norms: bool = True
 
     @property
     def _written(self) -> float:
@@ -99,7 +101,7 @@ class CastBytes:
         """
         if cast is Cast.PRODUCT:
             return 0.0
-        normed = cast is Cast.NORM and self.recipe in _NORMED
+        normed = cast is Cast.NORM and self.norms and self.recipe in _NORMED
         read = -_HALF if normed else self._scanned + _HALF  # a norm does not write in 16 bit then
         apart = self._turns and (normed or ranks > 1)  # transposed after it has been written, or gathered
         local = read + self._written + (0.0 if apart else self._second)

@@ -169,6 +169,7 @@ _SCALING = (
 )
 _NEMO_2 = re.compile(r"(?:nemo-framework/|NeMo )(?:24\.(?:09|1)|2[5-9]\.)")  # releases whose recipes are NeMo 2's
 _KEPT_IN_FP8 = re.compile(r"fp8[-_ ]param|(?:float|fp)8 all-gather", re.IGNORECASE)
+_COMPOSER = re.compile(r"llm-foundry|composer", re.IGNORECASE)  # its amp_fp8 is Transformer Engine's DelayedScaling
 _OLMO = re.compile(r"olmo-core", re.IGNORECASE)
 
 
@@ -184,6 +185,8 @@ def _low_precision(row: Mapping[str, str], software: str) -> dict[str, Any]:
     bridge = "Megatron-Bridge" in says
     recipe: str | None = row.get("fp8_recipe", "").strip() or None
     recipe = recipe or next((one for pattern, one in _SCALING if pattern.search(note)), None)
+    if recipe is None and _COMPOSER.search(says):
+        recipe = Fp8Recipe.DELAYED
     if recipe is None and software == "megatron-core":
         recipe = Fp8Recipe.TENSORWISE if bridge else Fp8Recipe.DELAYED
     found: dict[str, Any] = {} if recipe is None else {"fp8_recipe": recipe}
