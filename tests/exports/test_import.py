@@ -330,6 +330,8 @@ def test_a_job_of_another_sequence_is_refused(tmp_path):
     assert (
         "sequence: 131072: expected that of llama3-8b, 8192, or its config recorded with sequence_length 131072" in said
     )
+    said = imported_by_cli(tmp_path, "job.toml", job.replace("seq_len = 131072\n", ""), "--model", LLAMA)
+    assert "sequence: 2048: expected that of llama3-8b, 8192" in said  # torchtitan's own, where a job says none
 
 
 def test_a_vocabulary_that_is_padded_is_the_models(tmp_path):
@@ -352,6 +354,7 @@ def test_a_vocabulary_that_is_padded_is_the_models(tmp_path):
 def test_what_is_asked_and_the_file_says_otherwise_is_refused(options, said, tmp_path):
     assert said in imported_by_cli(tmp_path, "run.sh", SCRIPT, "--model", LLAMA, *options)
     job = "[parallelism]\ndata_parallel_shard_degree = 32\n[training]\nlocal_batch_size = 2\nglobal_batch_size = 256\n"
+    job += "seq_len = 8192\n"
     assert said in imported_by_cli(tmp_path, "job.toml", job, "--model", LLAMA, *options)
 
 

@@ -84,7 +84,7 @@ def from_torchtitan(path: Path, answers: Answers) -> ImportedPlan:
     notes += [f"parallelism.{name}: not known here; left out, whatever it would change" for name in unread]
     if pipeline > 1 and local < micro * (fields["global_batch"] // (data * micro)):
         notes.append("training.local_batch_size: several pipelines a step (accumulation); a plan runs one: other time")
-    sequence = count(place, "seq_len", batch.get("seq_len", 0), 0)
+    sequence = count(place, "seq_len", batch.get("seq_len", 2048))
     return ImportedPlan(plan=plan_of(place, {**fields, **recompute}), sequence=sequence, notes=tuple(notes))
 
 
