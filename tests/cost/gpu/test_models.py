@@ -312,6 +312,16 @@ def test_a_board_with_more_bandwidth_is_not_slower(name: str) -> None:
             assert stream_s(np.array([size]), wide.datasheet, wide.streams[kind]) <= before_s
 
 
+def test_a_board_of_less_power_is_not_faster() -> None:
+    """A100 PCIe of 40 GB (250 W) takes the figures of the one of 80 GB (300 W), not of SXM's 400 W."""
+    small, large, sxm = (model_of(device(f"a100-{name}")) for name in ("40gb-pcie", "80gb-pcie", "40gb-sxm"))
+    assert "from a100-80gb-pcie" in small.fits[0].method
+    assert "from a100-80gb-sxm" in sxm.fits[0].method
+    shapes = gemms(np.array([2048, 4096, 8192]), np.array([4096, 4096, 8192]), np.array([4096, 14336, 8192]))
+    took_s = [gemm_s(shapes, [(one.datasheet, one.gemm)])[:, 0] for one in (small, large)]
+    assert np.all(took_s[0] >= took_s[1])
+
+
 def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     model = shipped("h100-sxm")

@@ -90,7 +90,7 @@ def _carried(sheet: Datasheet, alike: tuple[str, ...]) -> GpuModel:
     """Return the figures of a relative for a datasheet; alike: fitted GPUs with the same multiprocessors."""
     if not alike:
         return transferred(sheet)
-    return transferred(sheet, sheet.name if sheet.name in alike else relative_of(sheet, alike), alike=True)
+    return transferred(sheet, sheet.name if sheet.name in alike else relative_of(sheet, alike, alike=True), alike=True)
 
 
 def design_of(chip: Device) -> tuple[object, ...]:
@@ -102,10 +102,11 @@ def design_of(chip: Device) -> tuple[object, ...]:
     return (chip.vendor, one.vector_lanes, one.shared_memory_bytes, one.register_bytes, *low)
 
 
-def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
+def relative_of(sheet: Datasheet, names: tuple[str, ...], *, alike: bool = False) -> str:
     """Return the nearest of these fitted GPUs: doublings of rate a clock and multiprocessor, of FLOPs a byte, of size.
 
-    Another vendor counts as four doublings, few rows measured as two.
+    Another vendor counts as four doublings, few rows measured as two. alike: their multiprocessors are the same; then
+    few rows count nothing, since the rest is of the same design, and board power does.
     """
 
     def apart(name: str) -> float:
@@ -114,8 +115,9 @@ def relative_of(sheet: Datasheet, names: tuple[str, ...]) -> str:
         ridge = abs(log2(_ridge(sheet) / _ridge(other)))
         size = abs(log2(sheet.multiprocessors / other.multiprocessors))
         vendor = 0.0 if sheet.vendor == other.vendor else _OTHER_VENDOR
-        few = 0.0 if shipped(name).residual is not None else _FEW_ROWS
-        return 2.0 * rate + ridge + 0.5 * size + vendor + few
+        few = 0.0 if alike or shipped(name).residual is not None else _FEW_ROWS
+        power = abs(log2(sheet.power_w / other.power_w)) if alike else 0.0
+        return 2.0 * rate + ridge + 0.5 * size + vendor + few + power
 
     return min((name for name in names if name != sheet.name), key=apart)
 
