@@ -90,7 +90,9 @@ def primus(micro_batches: int, known: Pricers) -> list[str]:
         said = re.search(r"schedule ([\w-]+)", row["note"])
         if row["id"].startswith("primus") and said:
             batch = {"micro_batch": "1", "global_batch": str(micro_batches * int(row["dp"]))}
-            seconds = {"target_iter_s": str(1.0 / float(row["tokens_per_s_per_device"]))}
+            tokens = micro_batches * int(row["dp"]) * int(row["seq"])
+            rate = float(row["tokens_per_s_per_device"]) * int(row["devices"])
+            seconds = {"target_iter_s": str(tokens / rate)}
             asked = spelled(row | batch | seconds | {"schedule": said[1]})
             found.append((asked, score(asked, known)))
     lines = []
