@@ -121,6 +121,20 @@ def test_runs_that_cannot_be_are_refused_and_odd_ones_said(rows):
         anchored([runs[0], other])
 
 
+def test_software_that_is_none_of_those_known_is_said(rows, tmp_path):
+    path = tmp_path / "runs.csv"
+    row = {**rows[0], "source": "mine", "note": "", "software": "megatron"}
+    with path.open("w", newline="") as target:
+        writer = csv.DictWriter(target, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    found, odd = anchored_steps(path)
+    assert found.software == ""
+    assert odd[0].startswith(
+        "mosaic-036: software: 'megatron': no software of published runs: taken as none named; did you mean megatron-"
+    )
+
+
 def test_an_anchor_of_another_system_is_refused(rows):
     found, _ = anchored(slower(rows, 1.1))
     one = run_of(rows[0])

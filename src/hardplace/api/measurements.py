@@ -183,15 +183,17 @@ def anchored_steps(runs: Path) -> tuple[Anchor, tuple[str, ...]]:
     from hardplace.csv_table import parse
     from hardplace.files import read_text
     from hardplace.plans.anchoring import anchored
-    from hardplace.plans.published.own import measured_runs, next_runs, own_runs, planned_runs
+    from hardplace.plans.published.own import measured_runs, next_runs, own_runs, planned_runs, unknown_software
     from hardplace.plans.published.rows import rows_of
 
     table = parse(read_text(runs), str(runs))
-    own = planned_runs(table) if "plan" in table.columns else own_runs(rows_of(table), str(runs))
+    rows = [] if "plan" in table.columns else rows_of(table)
+    own = own_runs(rows, str(runs)) if rows else planned_runs(table)
     try:
-        return anchored(measured_runs(own), next_runs(own))
+        found, odd = anchored(measured_runs(own), next_runs(own))
     except BadInput as problem:
         raise BadInput(f"{runs}: {problem}") from None
+    return found, (*unknown_software(rows), *odd)
 
 
 def _model(device: str, transfer: str | None) -> GpuModel:

@@ -227,6 +227,11 @@ def test_spelling_a_row_again_changes_nothing():
         run_of(own(recompute="partial"))
 
 
+def test_devices_that_fill_no_nodes_are_not_modelled():
+    said = score(own(devices_per_node="5")).not_modelled
+    assert said == "devices_per_node: 5: expected a divisor of the 8 devices"
+
+
 def test_each_row_says_its_interval_and_as_what_it_was_read(tmp_path):
     path = tmp_path / "runs.csv"
     rows = [own(software="torchtitan", micro_batch="", memory_gb="60"), own(recompute="partial")]

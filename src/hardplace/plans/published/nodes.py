@@ -92,6 +92,8 @@ def node_of_run(row: Mapping[str, str], name: str, devices: int) -> Node:
     if "pcie" in said.lower() and "nvlink" not in said.lower() and "NVLink" in inside.name:
         raise NotModelled(f"intra_bw: {said}: expected {inside.name}, the links of {found.title}")
     each = int(float(row.get("devices_per_node", "").strip() or 0))
+    if each and devices > each and devices % each:
+        raise NotModelled(f"devices_per_node: {each}: expected a divisor of the {devices} devices")
     if each and inside.devices and max(each, inside.devices) <= _BOX:
         inside = replace(inside, devices=each)
     if "NVSwitch" in said:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hardplace.cost.layers.software import SOFTWARE
 from hardplace.csv_table import Table
 from hardplace.errors import BadInput, unknown
 from hardplace.plans.anchoring import Measured
@@ -21,6 +23,7 @@ from hardplace.plans.published.counted import as_counted, fullest_bytes
 from hardplace.plans.published.rows import NotModelled, measured_s, published_bytes
 from hardplace.plans.published.runs import PublishedRun, run_of, spelled
 from hardplace.plans.published.scores import fleet_of_run, settled
+from hardplace.plans.published.ways import software_of
 from hardplace.units import GIB
 from hardplace.workload.load import load
 from hardplace.workload.types import Recompute
@@ -72,6 +75,17 @@ def own_runs(rows: Sequence[Mapping[str, str]], place: str) -> list[OwnRun]:
     if not found:
         raise BadInput(f"{place}: no rows: expected one measured step or more")
     return found
+
+
+def unknown_software(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Yield which rows name a software that is read as none, with the nearest names."""
+    for row in rows:
+        said = row.get("software", "").strip()
+        if not said or software_of(spelled(row)):
+            continue
+        near = difflib.get_close_matches(said.lower(), SOFTWARE, n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        yield f"{row['id']}: software: {said!r}: no software of published runs: taken as none named{hint}"
 
 
 def _of_row(row: Mapping[str, str], run: PublishedRun, seconds: float, known: Pricers) -> OwnRun:
