@@ -358,6 +358,17 @@ def test_what_is_asked_and_the_file_says_otherwise_is_refused(options, said, tmp
     assert said in imported_by_cli(tmp_path, "job.toml", job, "--model", LLAMA, *options)
 
 
+# -- optimizer --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [OptimizerKind.ADAMW, OptimizerKind.ADAMW_REMAINDERS])
+def test_remainders_of_weights_come_back_from_megatron(optimizer, tmp_path):
+    run = planned_of(LLAMA, Plan(global_batch=64, data=16, zero=1, optimizer=optimizer), "h100-sxm", "dgx-h100")
+    for file in exported(job_of(run, Target.MEGATRON, run.plan, None)).files:
+        (tmp_path / file.name).write_text(file.text)
+    assert imported_plan(tmp_path / "megatron.args", Target.MEGATRON, Answers(devices=16)).plan.optimizer is optimizer
+
+
 # -- fp8 --------------------------------------------------------------------------------------------------------------
 
 

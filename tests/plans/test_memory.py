@@ -75,9 +75,23 @@ def test_fsdp_keeps_one_copy_of_a_weight_and_gathers_as_its_software_does():
     assert estimated(pure).memory[0].weights_bytes == pytest.approx(2 * count / 8, rel=1e-6)
 
 
-def test_bf16_moments_are_eight_bytes():
-    plan = Plan(global_batch=8, data=8, optimizer=OptimizerKind.ADAMW_BF16_MOMENTS)
-    assert estimated(plan).memory[0].states_bytes == pytest.approx(8 * 6738415616 / 8, rel=1e-6)
+@pytest.mark.parametrize(
+    ("optimizer", "each"), [(OptimizerKind.ADAMW_BF16_MOMENTS, 8), (OptimizerKind.ADAMW_REMAINDERS, 10)]
+)
+def test_bytes_of_states(optimizer: OptimizerKind, each: int):
+    plan = Plan(global_batch=8, data=8, optimizer=optimizer)
+    assert estimated(plan).memory[0].states_bytes == pytest.approx(each * 6738415616 / 8, rel=1e-6)
+
+
+def test_remainders_need_the_weights_that_they_add_to():
+    plan = Plan(global_batch=8, data=8, optimizer=OptimizerKind.ADAMW_REMAINDERS)
+    assert not [*problems(plan)]
+    assert [*problems(replace(plan, precision=Format.FP32))] == [
+        "optimizer: adamw-remainders: expected precision bf16 or less with it, not fp32 (bf16 weights hold the rest)"
+    ]
+    assert [*problems(replace(plan, zero=3))] == [
+        "optimizer: adamw-remainders: expected zero 0 to 2 with it, not zero 3 (bf16 weights hold the rest)"
+    ]
 
 
 def test_activations_in_host_memory_cross_the_link_beside_compute():

@@ -11,6 +11,7 @@ from hardplace.exports.architecture import Architecture, Positions, TransformerK
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
 from hardplace.exports.layout import layout_text
+from hardplace.exports.limits.megatron import PRECISION_AWARE
 from hardplace.plans.plan import ContextExchange, Dimension, Format, OptimizerKind, Plan
 from hardplace.plans.pricing import recipe_of
 from hardplace.workload.types import Recompute
@@ -186,7 +187,7 @@ def _sharding(job: ExportJob) -> Iterator[str]:
         if plan.zero > 1:
             yield from ("--outer-dp-sharding-strategy", "no_shard")
     moments = {OptimizerKind.ADAMW_8BIT: "fp8", OptimizerKind.ADAMW_BF16_MOMENTS: "bf16"}.get(plan.optimizer, "")
-    if moments or plan.offload:
+    if plan.optimizer in PRECISION_AWARE or plan.offload:
         yield "--use-precision-aware-optimizer"
     if moments:
         yield from ("--exp-avg-dtype", moments, "--exp-avg-sq-dtype", moments)

@@ -12,6 +12,7 @@ from hardplace.exports.architecture import Positions
 from hardplace.exports.job import ExportedFile, ExportJob, headed_by
 from hardplace.exports.launchers import launcher_files
 from hardplace.exports.layout import layout_text
+from hardplace.exports.limits.megatron import PRECISION_AWARE
 from hardplace.exports.megatron import (
     CP_COMM_TYPES,
     attention_backend,
@@ -54,7 +55,7 @@ def bridge_config(job: ExportJob) -> dict[str, Any]:
             "optimizer": {OptimizerKind.SGD: "sgd", OptimizerKind.MUON: "muon"}.get(plan.optimizer, "adam"),
             "use_distributed_optimizer": plan.zero > 0,
             "optimizer_cpu_offload": plan.offload,
-            "use_precision_aware_optimizer": plan.offload or bool(moments),
+            "use_precision_aware_optimizer": plan.offload or plan.optimizer in PRECISION_AWARE,
             **({"exp_avg_dtype": moments, "exp_avg_sq_dtype": moments} if moments == "bf16" else {}),
         },
         "ddp": {

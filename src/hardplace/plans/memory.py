@@ -10,7 +10,12 @@ from hardplace.plans.v_orders import v_turns
 from hardplace.workload.types import Recompute
 
 # Adam's second moments: what their square roots take at once.
-_ROOT_BYTES = {OptimizerKind.ADAMW: 4, OptimizerKind.ADAMW_BF16_MOMENTS: 2, OptimizerKind.ADAMW_BF16: 2}
+_ROOT_BYTES = {
+    OptimizerKind.ADAMW: 4,
+    OptimizerKind.ADAMW_REMAINDERS: 4,
+    OptimizerKind.ADAMW_BF16_MOMENTS: 2,
+    OptimizerKind.ADAMW_BF16: 2,
+}
 HELD_GRADIENT_BYTES = GRADIENT_BYTES | {"bf16+fp32": 6}  # the 16-bit one stays beside its fp32 sum
 
 

@@ -67,11 +67,12 @@ class Format(StrEnum):
 class OptimizerKind(StrEnum):
     """Optimizer, with the type of its states.
 
-    AdamW with fp32 master weights and moments, with bf16 or 8-bit moments, or all in bf16; SGD with momentum; Muon
-    (fp32 master and momentum, gradients made orthogonal).
+    AdamW with fp32 master weights and moments, with the half of the masters alone that bf16 weights lack, with bf16 or
+    8-bit moments, or all in bf16; SGD with momentum; Muon (fp32 master and momentum, gradients made orthogonal).
     """
 
     ADAMW = "adamw"
+    ADAMW_REMAINDERS = "adamw-remainders"
     ADAMW_BF16_MOMENTS = "adamw-bf16-moments"
     ADAMW_8BIT = "adamw-8bit"
     ADAMW_BF16 = "adamw-bf16"
@@ -102,10 +103,12 @@ class Dimension(StrEnum):
 
 INSIDE_OUT = (Dimension.TENSOR, Dimension.CONTEXT, Dimension.DATA, Dimension.PIPELINE)  # Megatron-LM's order
 
-# Bytes of states a parameter beside the 16-bit weight: fp32 master and two fp32 moments; master and two of 2 bytes, or
-# of 1 byte; two moments of 2 bytes; master and momentum (SGD, Muon).
+# Bytes of states a parameter beside the 16-bit weight: fp32 master and two fp32 moments; the master's lower half and
+# two (apex's distributed_fused_adam, Transformer Engine's FusedAdam, store_param_remainders); master and two of 2
+# bytes, or of 1 byte; two moments of 2 bytes; master and momentum (SGD, Muon).
 STATE_BYTES = {
     OptimizerKind.ADAMW: 12,
+    OptimizerKind.ADAMW_REMAINDERS: 10,
     OptimizerKind.ADAMW_BF16_MOMENTS: 8,
     OptimizerKind.ADAMW_8BIT: 6,
     OptimizerKind.ADAMW_BF16: 4,

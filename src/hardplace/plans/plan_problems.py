@@ -11,9 +11,10 @@ from hardplace.cost.gpu.cudnn import CUDNN_FP8
 from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import SOFTWARE
 from hardplace.errors import BadInput
-from hardplace.plans.plan import GRADIENT_BYTES, MODULES, Format, PipelineSchedule, Plan
+from hardplace.plans.plan import GRADIENT_BYTES, MODULES, Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 
+_WITHOUT_BF16 = (Format.FP32, Format.FP16)
 _MOST = 2**24  # of a degree or a batch
 _COUNTS = ("global_batch", "tensor", "pipeline", "virtual", "data", "context", "expert", "micro_batch")
 
@@ -55,6 +56,9 @@ def problems(plan: Plan) -> Iterator[str]:
             f"global_batch: {plan.global_batch}: expected a multiple of data x micro_batch, "
             f"{plan.data} x {plan.micro_batch}"
         )
+    if plan.optimizer is OptimizerKind.ADAMW_REMAINDERS and (plan.zero == 3 or plan.precision in _WITHOUT_BF16):
+        wanted, found = ("zero 0 to 2", "zero 3") if plan.zero == 3 else ("precision bf16 or less", plan.precision)
+        yield f"optimizer: {plan.optimizer}: expected {wanted} with it, not {found} (bf16 weights hold the rest)"
     if plan.zero == 3 and plan.pipeline > 1:
         yield f"zero: 3: expected pipeline 1 with it, not {plan.pipeline} (weights would be gathered every micro-batch)"
     if plan.shard > 0 and plan.replicas % plan.shard:

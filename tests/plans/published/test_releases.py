@@ -3,7 +3,7 @@
 import pytest
 
 from hardplace.cost.gpu.cudnn import CUDNN_HOPPER
-from hardplace.plans.published.releases import attention_of, release_of
+from hardplace.plans.published.releases import attention_of, is_nemo_1, release_of
 
 
 def row(source: str = "", *, device: str = "H100-80GB", flash: str = "1", **cells: str) -> dict[str, str]:
@@ -55,3 +55,16 @@ def test_others_and_runs_without_the_kernel_are_as_they_were() -> None:
     assert attention_of(row("(NeMo 24.03)"), "fsdp-eager") == ""
     assert attention_of(row("x"), "megatron-core") == ""
     assert attention_of(row("x", year="2024"), "torchtitan") == "default"
+
+
+@pytest.mark.parametrize(
+    ("source", "device", "first"),
+    [
+        ("NVIDIA NeMo Framework docs 24.07 performance summary", "H100-80GB", True),
+        ("docs.nvidia.com/nemo-framework/user-guide/24.12 (NeMo 24.12)", "H100-80GB", False),
+        ("NVIDIA NeMo Framework docs 24.07 performance summary", "A100-80GB", False),
+        ("github.com/x/y (24.03 container)", "H100-80GB", False),
+    ],
+)
+def test_nemo_before_its_second_kept_remainders_of_weights(source: str, device: str, first: bool) -> None:
+    assert is_nemo_1(row(source, device=device)) is first

@@ -238,6 +238,8 @@ def _numerics(flags: Mapping[str, str], place: str) -> dict[str, Any]:
         optimizer = OptimizerKind.ADAMW_8BIT
     elif flags.get("--exp-avg-dtype") == "bf16":
         optimizer = OptimizerKind.ADAMW_BF16_MOMENTS
+    elif "--use-precision-aware-optimizer" in flags and "--bf16" in flags and "--optimizer-cpu-offload" not in flags:
+        optimizer = OptimizerKind.ADAMW_REMAINDERS  # store_param_remainders, its default
     precision = Format.BF16 if "--bf16" in flags else Format.FP16 if "--fp16" in flags else Format.FP32
     if "--fp4-format" in flags:
         precision = Format.FP4

@@ -10,6 +10,9 @@ from hardplace.exports.limits.types import TrainerLimit
 from hardplace.plans.plan import INSIDE_OUT, ContextExchange, Dimension, Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.workload.types import Recompute
 
+# Optimizers of --use-precision-aware-optimizer: Transformer Engine's FusedAdam keeps their states.
+PRECISION_AWARE = (OptimizerKind.ADAMW_8BIT, OptimizerKind.ADAMW_BF16_MOMENTS, OptimizerKind.ADAMW_REMAINDERS)
+
 
 def _instances(plan: Plan) -> int:
     return plan.replicas // plan.sharded_over
@@ -71,10 +74,8 @@ MEGATRON = (
     ),
     TrainerLimit(
         field="optimizer",
-        reason="8-bit and 16-bit moments go with the distributed optimizer",
-        broken=lambda plan, facts: (
-            plan.optimizer in (OptimizerKind.ADAMW_8BIT, OptimizerKind.ADAMW_BF16_MOMENTS) and plan.zero == 0
-        ),
+        reason="8-bit and 16-bit moments, and remainders of weights, go with the distributed optimizer",
+        broken=lambda plan, facts: plan.optimizer in PRECISION_AWARE and plan.zero == 0,
         mends=to_zero(1),
     ),
     TrainerLimit(

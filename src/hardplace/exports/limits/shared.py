@@ -79,10 +79,10 @@ NO_8BIT = TrainerLimit(
     broken=is_one_of("optimizer", OptimizerKind.ADAMW_8BIT),
     mends=to(optimizer=OptimizerKind.ADAMW),
 )
-NO_16BIT_MOMENTS = TrainerLimit(
+NO_16BIT_STATES = TrainerLimit(
     field="optimizer",
-    reason="16-bit moments with fp32 weights are not among its optimizers",
-    broken=is_one_of("optimizer", OptimizerKind.ADAMW_BF16_MOMENTS),
+    reason="16-bit moments with fp32 weights, or remainders of weights, are not among its optimizers",
+    broken=is_one_of("optimizer", OptimizerKind.ADAMW_BF16_MOMENTS, OptimizerKind.ADAMW_REMAINDERS),
     mends=to(optimizer=OptimizerKind.ADAMW),
 )
 NO_OFFLOADED_LAYERS = TrainerLimit(
@@ -155,7 +155,7 @@ WEIGHTS_IN_16BIT = TrainerLimit(
     broken=is_one_of("fp8_gather", True),
     mends=to(fp8_gather=False),
 )
-ONE_ALIKE = (BRANCHES, KINDS, ORDER, NO_16BIT_MOMENTS, NO_OFFLOADED_LAYERS)  # of all but Megatron's
+ONE_ALIKE = (BRANCHES, KINDS, ORDER, NO_16BIT_STATES, NO_OFFLOADED_LAYERS)  # of all but Megatron's
 
 
 def _context_cut(plan: Plan, facts: ModelFacts) -> bool:

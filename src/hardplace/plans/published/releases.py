@@ -31,6 +31,7 @@ _MIDDLE = 7  # month of a run that says its year alone
 # then unless TORCH_CUDNN_SDPA_PREFERRED=0); the year is judged.
 _SDPA, _FA2_UNTIL = ("fsdp-compiled", *TITANS), 2025
 # The first release of software that has cuDNN's kernels of today, the first that has 9.0's; before it FA2.
+_NEMO_2 = (2024, 9)
 _TODAY, _NINE = (2024, 10), (2024, 2)
 
 
@@ -55,6 +56,14 @@ def release_of(row: Mapping[str, str]) -> tuple[int, int] | None:
         return year, _MIDDLE
     paper = _PAPER.search(row["source"])
     return (2000 + int(paper[1]), int(paper[2])) if paper else None
+
+
+def is_nemo_1(row: Mapping[str, str]) -> bool:
+    """Return whether a row is of NeMo before NeMo 2 (24.09), on the GPUs on which its configurations take apex's
+    distributed_fused_adam with store_param_remainders (megatron_base_model.py, setup_optimization)."""
+    release = release_of(row)
+    named = any("nemo" in row.get(name, "").lower() for name in ("software", "source"))
+    return named and release is not None and release < _NEMO_2 and row["device"].startswith(_HOPPER)
 
 
 def attention_of(row: Mapping[str, str], software: str) -> str:

@@ -13,7 +13,7 @@ from hardplace.hardware.device import Node
 from hardplace.plans.plan import MODULES, Format, OptimizerKind, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.plans.published.nodes import DEVICES, node_of_run, slices_of
-from hardplace.plans.published.releases import TITANS
+from hardplace.plans.published.releases import TITANS, is_nemo_1
 from hardplace.plans.published.remat import sharding_of_mesh
 from hardplace.plans.published.row_shapes import shape_of_row
 from hardplace.plans.published.rows import STATED, NotModelled, some_in, whole_in
@@ -240,6 +240,8 @@ def _optimizer(row: Mapping[str, str], software: str) -> OptimizerKind:
     recipe = "Megatron-Bridge" in row["source"] and re.search("DeepSeek|Moonlight", row.get("model", ""))
     if recipe or "bf16 moments" in row.get("note", ""):
         return OptimizerKind.ADAMW_BF16_MOMENTS  # its recipes' use_precision_aware_optimizer with exp_avg_dtype bf16
+    if software == "megatron-core" and is_nemo_1(row) and row["precision"] not in ("fp16", "fp32"):
+        return OptimizerKind.ADAMW_REMAINDERS
     return OptimizerKind.ADAMW_BF16 if _pure(row, software) else OptimizerKind.ADAMW
 
 
