@@ -163,4 +163,6 @@ def test_what_is_not_supported_is_refused_by_name(changed: dict[str, object], sa
 
 def test_a_model_that_fits_no_memory_is_infeasible() -> None:
     asked = question("gpt3-175b", memory_bytes=(1e9,), micro_batches=(1,), tensor_parallel=(1,))
-    assert isinstance(stage_chips(asked), Infeasible)
+    short = stage_chips(asked)
+    assert isinstance(short, Infeasible)
+    assert short.needed > short.available == 1e9

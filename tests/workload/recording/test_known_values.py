@@ -84,4 +84,6 @@ def test_a_loss_a_sample_is_summed_up():
          "upsampling_ratios": [2, 2], "n_codebooks": 2, "codebook_size": 16, "codebook_dim": 4, "hidden_size": 32},
         "config.json", "dac", Options(dtype=torch.float32),
     )  # fmt: skip
-    assert record_workload(step).training
+    workload = record_workload(step)
+    assert workload.training
+    assert counted_flops(step, 1) == workload.flops_per_sample()
