@@ -92,7 +92,7 @@ def test_estimate_prints_every_operator_and_draws_the_roofline(tmp_path: Path) -
     done = hardplace("estimate", "opt-350m", "--operators", "--on", "trainium2", "--dtype", "fp4", folder=tmp_path)
     assert "no fp4: computed in fp8" in done.out
     done = hardplace("estimate", "opt-350m", "--operators", "--on", "h100-sxm", folder=tmp_path)
-    for word in ("GEMM TN", "fa2", "bound by", "energy", "gemm: fitted"):
+    for word in ("GEMM TN", "sdpa", "bound by", "energy", "gemm: fitted"):
         assert word in done.out
 
 

@@ -147,7 +147,7 @@ def test_every_family_has_a_name_that_is_said() -> None:
 
 def test_a_device_without_calibration_says_so(tmp_path: Path) -> None:
     notes = target("mi300x", StepConditions()).notes
-    assert any(note.startswith("mi300x: no calibration of its own: transferred from mi210") for note in notes)
+    assert any(note.startswith("mi300x: no calibration of its own: transferred from a100-80gb-sxm") for note in notes)
     text = (Path(__file__).parents[2] / "src/hardplace/hardware/devices/l40s.toml").read_text()
     path = tmp_path / "mine.toml"
     path.write_text("\n".join(line for line in text.splitlines() if not line.startswith("tdp")))
