@@ -28,7 +28,7 @@ from hardplace.plans.timing import Known
 
 _TO_80 = 1.2816  # standard deviations of a normal's 80 % interval, either way
 _STEP = 0.05  # of a logarithm over which slopes are taken
-_UNLIKE = 1.3  # runs of one system that differ in model too, over pairs that do not (coverage of sources left out)
+_UNLIKE = 1.5  # runs of one system that differ in model too, over pairs that do not (coverage of sources left out)
 # sd of what one figure of a system differs by beside all of them together, of kernels and of traffic and the host: by
 # the least error of sources left out of the fit after one to five runs
 _OF_KERNELS, _OF_REST = 0.1, 0.3
