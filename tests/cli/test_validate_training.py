@@ -125,7 +125,9 @@ def test_cells_that_are_no_numbers(column, text, expected, tmp_path):
 def test_a_step_faster_than_the_peak_is_no_error_of_the_prediction(tmp_path):
     path = few(tmp_path, lambda row: row | {"target_iter_s": "0.001"})
     done = CliRunner().invoke(app, ["validate", "training", "--data", str(path), "--json"])
-    for one in json.loads(done.stdout)["answer"]:
+    found = json.loads(done.stdout)["answer"]
+    assert len(found) == 2
+    for one in found:
         assert one["not_modelled"].startswith("0.001 s a step: expected at least ")
         assert one["not_modelled"].endswith(" s, what the peak takes")
         assert not one["counted"]
