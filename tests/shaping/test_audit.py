@@ -134,7 +134,8 @@ def test_flash_attention_makes_rules_void() -> None:
     found = audit("gpt3-2.7b", "h100-sxm")
     assert rule(found, "h / a a multiple").verdict is Verdict.VOID
     assert rule(found, "(b a) / t").verdict is Verdict.VOID
-    assert rule(found, "h / a as large").verdict is Verdict.WARN
+    assert rule(audit("gpt3-2.7b", "a100-80gb-sxm"), "h / a as large").verdict is Verdict.WARN
+    assert rule(found, "h / a as large").verdict is Verdict.PASS  # there FA2's heads of 80 lose less than a hundredth
     assert audit("llama2-7b", "h100-sxm").rules
 
 
