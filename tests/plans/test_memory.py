@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from hardplace.api.measurements import scored_runs
+from hardplace.cost.gpu.datasheet import datasheet
 from hardplace.cost.layers.decoder import block
 from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import MINIMAL, MINIMAL_WITH_CONTEXT, SAVE_ATTENTION
-from hardplace.hardware.catalogue import device
+from hardplace.hardware.catalogue import device, device_names
+from hardplace.hardware.device import Multiprocessors
 from hardplace.plans.chain import of_shape, of_workload
+from hardplace.plans.efficiencies import generation
 from hardplace.plans.estimate import estimate_plan
 from hardplace.plans.fleet import fleet_of, node_of
 from hardplace.plans.intervals import is_usual_device, memory_kind_of, spreads
@@ -300,3 +303,15 @@ def test_memory_is_less_sure_on_devices_where_few_published_it():
         False,
         False,
     ]
+
+
+def test_the_class_of_other_devices_is_what_its_name_says():
+    """NVIDIA's with HBM since Ampere, of every GPU of the catalogue: an RTX 4090 is since Ampere too."""
+    found = {}
+    for name in device_names():
+        chip = device(name)
+        if isinstance(chip.engine, Multiprocessors):
+            found[name] = is_usual_device(generation(datasheet(chip)))
+            hbm = chip.vendor == "NVIDIA" and chip.memory_kind.startswith("HBM") and not name.startswith("v100")
+            assert found[name] == hbm, name
+    assert (found["a100-40gb-pcie"], found["rtx-4090"], found["l40s"]) == (True, False, False)

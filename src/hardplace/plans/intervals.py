@@ -27,7 +27,7 @@ MEMORY_KNOWN, MEMORY_MIXTURE, MEMORY_SHARDED, MEMORY_OTHER, MEMORY_DEVICE = (
     "a mixture of experts",
     "weights sharded (ZeRO-3)",
     "software, or none named, whose memory nobody published",
-    "a device other than NVIDIA's since Ampere",
+    "a device other than NVIDIA's with HBM since Ampere",
 )
 _AMPERE = 2048.0  # tensor FLOPs a clock of a multiprocessor
 
@@ -91,8 +91,8 @@ def kind_of(*, experts: bool, sequence: int, fitted_device: bool, together: bool
 
 
 def is_usual_device(generation: str) -> bool:
-    """Return whether a generation of devices (`efficiencies.generation`) is NVIDIA's since Ampere, whose memory most
-    sources published."""
+    """Return whether a generation of devices (`efficiencies.generation`) is NVIDIA's with HBM since Ampere, whose
+    memory most sources published; boards of theirs with GDDR have half of the tensor rate or less."""
     vendor, flops, *_ = generation.split("-")
     return vendor == "nvidia" and float(flops) >= _AMPERE
 
