@@ -143,6 +143,7 @@ def test_the_command_line_writes_one(tmp_path):
     words = ["estimate", "llama2-7b", "--plan", str(plan), "--device", "h100-sxm", "--trace", str(path)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
+    assert f"{path} (a trace)" in done.output
     read = perfetto.Trace()
     read.ParseFromString(path.read_bytes())
     assert len(slices(read)) > 50

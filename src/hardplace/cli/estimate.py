@@ -83,7 +83,7 @@ def estimate(
             write_text(folder / "estimate.html", plan_page(cost, folders.command()))
             if trace_path is not None:
                 write_bytes(trace_path, step_trace_of(planned_of(plan, model, devices, nodes, api.load), cost))
-            say_written(f"{folder / 'estimate.json'}, {folder / 'estimate.html'} (open it in a browser)")
+            say_written(f"{folder / 'estimate.json'}, {folder / 'estimate.html'} (open it in a browser)", trace_path)
 
         give_answer(cost, show_plan, keep)
         if not cost.fits:

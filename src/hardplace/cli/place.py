@@ -127,7 +127,7 @@ def place(
                 run = planned_run(found.best[0].plan, model, device, devices, node)
                 write_bytes(trace_path, step_trace_of(run, found.best[0]))
             files = f"{folder / 'plan.json'} (for estimate --plan{readers}), {folder / 'place.html'} (for a browser)"
-            say_written(files)
+            say_written(files, trace_path)
 
         give_answer(found, show_placed, keep)
 

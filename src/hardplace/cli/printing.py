@@ -12,6 +12,8 @@ import click
 from hardplace.errors import printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hardplace.answers import Answer, Infeasible
 
 _JSON = "hardplace.json"
@@ -28,12 +30,12 @@ def json_asked() -> bool:
     return bool(click.get_current_context().meta.get(_JSON))
 
 
-def say_written(files: str) -> None:
-    """Print which files were written, unless only the answer is asked for, or JSON."""
+def say_written(files: str, trace_path: Path | None = None) -> None:
+    """Print which files were written, with the trace if there is one, unless the answer alone is asked for, or JSON."""
     from hardplace.cli.app import quiet
 
     if not (quiet() or json_asked()):
-        say(f"\nwritten: {files}")
+        say(f"\nwritten: {files}" + (f", {trace_path} (a trace)" if trace_path is not None else ""))
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -88,6 +88,6 @@ def schedule(
         write_text(folder / "page.html", drawn)
         write_text(folder / "trace.json", traced)
         files = ", ".join(str(folder / name) for name in ("schedule.json", "page.html", "trace.json"))
-        say_written(f"{files} (trace.json opens in ui.perfetto.dev)")
+        say_written(f"{files} (trace.json opens in ui.perfetto.dev)", trace_path)
 
     give_answer(found, show, keep)
