@@ -1,6 +1,6 @@
 """Random small questions of `place` against brute force written from docs/model-placement.md: how many certificates
 and lists of ten are wrong. Of three one holds fields that change numerics or how plans are run, or allows some plans
-only, and one has V-shaped schedules; with `--context` all have context parallelism.
+only, and one has V-shaped schedules; with `--context` all have context parallelism, with `--low` all are in fp8.
 `python benchmarks/certificates_place.py 300 --seed 1` prints each violation and a line."""
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, default=30_000, help="plans of a question; larger ones are left out")
     parser.add_argument("--context", action="store_true", help="only questions with context parallelism")
+    parser.add_argument("--low", action="store_true", help="only questions in fp8")
     parser.add_argument("--verbose", action="store_true", help="a line for each question")
     given = parser.parse_args()
     wrong = plans = done = number = 0
     kinds = [oracles.random_question, wider.wider_question, wider.folded_question]
     if given.context:
         kinds = [wider.context_question]
+    if given.low:
+        kinds = [wider.low_question]
     start_s = time.process_time()
     while done < given.count:
         question = kinds[number % len(kinds)]

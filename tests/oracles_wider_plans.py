@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.hardware.catalogue import device, node
 from hardplace.plans.placement.space import PlanFilter
@@ -117,6 +118,27 @@ def context_question(rng: random.Random) -> Asked:
     if rng.random() < 0.3:
         fixed["recompute"] = rng.choice(((Recompute.NONE,), (*Recompute,)))
     return replace(asked, workload=workload, fixed=fixed)
+
+
+def low_question(rng: random.Random) -> Asked:
+    """Return a random small question of several ways to multiply in fp8, of a chain that may share and freeze weights,
+    with pipelines whose software may keep what stages send."""
+    workload = short_model(rng.choice(("llama2-7b", "opt-350m", "bert-base")), rng.randint(2, 6))
+    if _repeats(workload) and rng.random() < 0.6:
+        workload = with_shared(workload, rng)
+    count = rng.choice((2, 4, 8))
+    fixed: dict[str, Values] = {
+        "precision": (Format.FP8,),
+        "micro_batch": rng.choice(((1,), (1, 2))),
+        "zero": rng.choice(((1,), (1, 2), (1, 3))),
+        "software": tuple(rng.sample(("", "megatron-core", "torchtitan", "fsdp-eager"), rng.choice((1, 2)))),
+        "fp8_gather": rng.choice(((True,), (False, True), (True, False))),
+        "fp8_recipe": rng.choice(((None,), (Fp8Recipe.DELAYED,), (Fp8Recipe.BLOCKWISE, Fp8Recipe.TENSORWISE))),
+        "data": rng.choice(((2,), (1, 2, 4))),
+    }
+    batch = rng.choice((1, 2, 4)) * count
+    name, where = rng.choice((("h100-sxm", "dgx-h100"), ("b200-sxm", "dgx-b200")))
+    return Asked(workload=workload, inventory=[(device(name), node(where), count)], batch=batch, fixed=fixed)
 
 
 def _repeats(workload: Workload) -> bool:

@@ -12,7 +12,7 @@ from hardplace.cost.layers.recorded import layer_work
 from hardplace.plans.chain import of_workload
 from hardplace.plans.chunks import held
 from hardplace.plans.host_memory import offloaded
-from hardplace.plans.memory import StageContents, least_hops, stage_memory
+from hardplace.plans.memory import StageContents, stage_memory
 from hardplace.plans.plan import Format, OptimizerKind, PipelineSchedule, Plan
 from hardplace.plans.simulate import Pass, order
 from hardplace.workload.decoder import Degrees
@@ -155,9 +155,3 @@ def test_pipelines_of_torch_by_hand(stage: int, virtual: int, tensors: int) -> N
     assert (found.weights_bytes, found.gradients_bytes, found.states_bytes) == (2e9, 4e9, 12e9 / 8)
     other = stage_memory(replace(plan, software="megatron-core"), stage, contents)
     assert other.buffers_bytes == 2e6
-    least = least_hops(plan)
-    hops = [stage_memory(plan, at, replace(NOTHING, boundary_bytes=1e6)).buffers_bytes for at in range(4)]
-    assert hops[least] == min(hops)
-    folded = replace(plan, virtual=2, schedule=PipelineSchedule.ZB_V)
-    hops = [stage_memory(folded, at, replace(NOTHING, boundary_bytes=1e6)).buffers_bytes for at in range(4)]
-    assert hops[least_hops(folded)] == min(hops)

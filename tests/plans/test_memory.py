@@ -23,7 +23,8 @@ from hardplace.plans.plan import Format, OptimizerKind, Plan
 from hardplace.plans.plan_problems import problems
 from hardplace.workload.decoder import DecoderShape, Degrees
 from hardplace.workload.load import load
-from hardplace.workload.types import Recompute
+from hardplace.workload.types import Holder, Recompute, StorageRole
+from oracles_plans import short_model
 
 RUNS = Path(__file__).parents[2] / "validation/training"
 
@@ -191,6 +192,20 @@ def test_cast_weights_stay_beside_16_bit_ones_or_in_their_place(name, recipe, ga
     whole = replace(plan, fp8_gather=gathers, zero=3)
     assert estimated(whole, name=name).memory[0].weights_bytes == pytest.approx(plain / 8)
     assert estimated(replace(plan, software="torchtitan"), name=name).memory[0].weights_bytes == plain
+
+
+@pytest.mark.parametrize(("gathers", "each"), [(False, 3.0), (True, 1.0)])
+def test_weights_that_layers_share_are_cast_once(gathers, each):
+    """BERT's inner layers hold one set of weights, and its head the embedding's: a cast in 8 bits, beside 16 or alone,
+    is no more than that of every weight."""
+    plain = short_model("bert-base", 4)
+    weights = [place for place, one in enumerate(plain.layers[1].storages) if one.role is StorageRole.PARAMETER]
+    shared = [tuple(Holder(layer, one) for layer in range(1, 5)) for one in weights]
+    workload = replace(plain, shared=tuple(sorted((*plain.shared, *shared))))
+    plan = Plan(global_batch=2, data=2, precision=Format.FP8, fp8_recipe=Fp8Recipe.TENSORWISE, fp8_gather=gathers)
+    chain, fleet = of_workload(workload, plan), fleet_of([(device("b200-sxm"), node_of("b200-sxm"), 2)], plan)
+    own = 23837184 + 7087872 + 24063546 - 768 * 30522
+    assert estimate_plan(chain, plan, fleet).memory[0].weights_bytes == each * own
 
 
 def test_the_loss_of_plain_pytorch_is_counted():

@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 from hardplace.cost.layers.low_precision import CastBytes
 from hardplace.cost.layers.work import LayerWork
 from hardplace.errors import BadInput
+from hardplace.ndtypes import Floats
 from hardplace.plans.chain import LayerChain, stages_of
 from hardplace.plans.memory import StageContents
 from hardplace.plans.plan import Plan
@@ -104,8 +107,9 @@ def held(
         casts: What casts to low precision there are; None: 16 bit.
     """
     total = WeightSizes().plus(twice, -1)
-    weights = {one: one.weights for one in dict.fromkeys(stage)}
-    for one, times in Counter(stage).items():
+    counts = Counter(stage)
+    weights = {one: one.weights for one in counts}
+    for one, times in counts.items():
         total = total.plus(weights[one], times)
     return StageContents(
         **total._asdict(),
@@ -123,12 +127,20 @@ def held(
         boundary_bytes=stage[0].output_bytes,
         second_saved_bytes=second[0],
         second_late_bytes=second[1],
-        cast_bytes=kept_casts_bytes(stage, casts),
+        cast_bytes=float(
+            kept_casts_bytes(sum(one.cast_weights * times for one, times in counts.items()), total, casts)
+        ),
     )
 
 
-def kept_casts_bytes(stage: Sequence[LayerWork], casts: CastBytes | None) -> float:
-    """Return the bytes of cast weights that layers of a stage keep beside 16-bit copies, or (below 0) instead."""
-    if casts is None or not casts.kept_bytes:
-        return 0.0
-    return casts.kept_bytes * sum(one.cast_weights * times for one, times in Counter(stage).items())
+def kept_casts_bytes(read: float | Floats, sizes: WeightSizes, casts: CastBytes | None) -> Floats:
+    """Return the bytes of cast weights that a stage keeps beside 16-bit copies, or (below 0) instead: of each once,
+    however many of its products read it.
+
+    Args:
+        read: Elements that its products in low precision read, also of several stages, (stages,).
+        sizes: Its weights.
+        casts: What casts there are; None: 16 bit.
+    """
+    each = 0.0 if casts is None else casts.kept_bytes
+    return np.asarray(each * np.minimum(read, sizes.elements))

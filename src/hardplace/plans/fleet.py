@@ -120,6 +120,12 @@ class Fleet:
 Pricers = dict[tuple[object, ...], StepPricer]
 
 
+def pricing_of(plan: Plan) -> tuple[object, ...]:
+    """Return what of a plan devices are priced by (`pricing.pricer_of`): plans that have it in common share prices."""
+    low = plan.precision, plan.fp8_recipe, plan.fp8_gather
+    return (*low, plan.flash, plan.backend, plan.ways, plan.anchor)
+
+
 def fleet_of(parts: Sequence[tuple[PlanDevice, Node, int]], plan: Plan, known: Pricers | None = None) -> Fleet:
     """Return the fleet of devices as a plan's precision and kernels use them.
 
@@ -133,9 +139,7 @@ def fleet_of(parts: Sequence[tuple[PlanDevice, Node, int]], plan: Plan, known: P
     Raises:
         BadInput: For one kind twice, or devices that do not fill their nodes.
     """
-    known = {} if known is None else known
-    low = plan.precision, plan.fp8_recipe, plan.fp8_gather
-    how = (*low, plan.flash, plan.backend, plan.ways, plan.anchor)
+    known, how = {} if known is None else known, pricing_of(plan)
     for chip, _, _ in parts:
         if (chip.name, *how) not in known:
             known[chip.name, *how] = pricer_of(chip, plan)

@@ -291,11 +291,6 @@ def _hops(plan: Plan, stage: int) -> float:
     return (2 * plan.virtual - first - last) * plan.micro_batches + sent
 
 
-def least_hops(plan: Plan) -> int:
-    """Return the stage that holds the fewest tensors between stages: of a V the first, which has the model's ends."""
-    return 0 if plan.schedule.folds else plan.pipeline - 1
-
-
 def _in_flight_bytes(plan: Plan, stage: int, held: StageContents) -> tuple[float, float]:
     """Return what a stage keeps of the micro-batches in flight, at most: activations, and logits with the loss.
 

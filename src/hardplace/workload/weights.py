@@ -33,6 +33,11 @@ class WeightSizes(NamedTuple):
     expert_packed_bytes: int = 0
 
     @property
+    def elements(self) -> int:
+        """Return the elements of what is in the plan's own format, with a gradient or without."""
+        return sum(self[:4])
+
+    @property
     def of_experts(self) -> bool:
         """Return whether experts have any of them."""
         return bool(self.expert_parameters or self.expert_frozen_parameters or self.expert_packed_bytes)

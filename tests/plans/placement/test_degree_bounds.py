@@ -13,7 +13,9 @@ from hardplace.plans.chain import LayerChain
 from hardplace.plans.fleet import fleet_of
 from hardplace.plans.pipeline import pipelined
 from hardplace.plans.placement.degree_bounds import (
+    NO_CONTENTS,
     DegreeBounds,
+    LightestLayer,
     layer_bytes,
     least_of,
     least_step_s,
@@ -24,9 +26,10 @@ from hardplace.plans.placement.degree_bounds import (
 from hardplace.plans.placement.hops import even_hops
 from hardplace.plans.placement.stage_bounds import PrefixBounds, around, last_passes, step_bounds
 from hardplace.plans.placement.stages import LayerVariants, Stages
-from hardplace.plans.plan import PipelineSchedule, Plan
+from hardplace.plans.plan import Format, PipelineSchedule, Plan
 from hardplace.plans.simulate_many import stages_done_s
 from hardplace.workload.types import Recompute
+from hardplace.workload.weights import WeightSizes
 from oracles_plans import compositions
 from plan_layers import NOTHING, layers_of
 
@@ -243,6 +246,20 @@ def test_layers_that_may_not_fit_fit_no_cut():
         found["of all"] += not every
         found["of the heavy"] += every and not both
     assert min(found.values()) > 0, found
+
+
+def test_a_weight_kept_in_fp8_alone_counts_a_byte_at_the_least() -> None:
+    """Trained or frozen, without what the allocator loses, beside fp32 gradients and ZeRO-1's share of 12 bytes."""
+    layer = LightestLayer(
+        layers=1,
+        sizes=WeightSizes(parameters=1000, frozen_parameters=10**6),
+        saved_bytes=0.0,
+        eased_bytes=0.0,
+        beside=NO_CONTENTS,
+    )
+    plan = Plan(global_batch=4, data=4, zero=1, precision=Format.FP8, fp8_gather=True, fragmentation=0.0)
+    assert layer_bytes(layer, plan).layer == 10**6 + 1000 * (1 + 4 + 12 / 4)
+    assert layer_bytes(layer, replace(plan, fp8_gather=False)).layer == 2 * 10**6 + 1000 * (2 + 4 + 12 / 4)
 
 
 def test_a_stage_with_the_longest_layer_takes_all_its_passes() -> None:

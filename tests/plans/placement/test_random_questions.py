@@ -14,7 +14,7 @@ from hardplace.plans.placement.space import PlanSpace
 from hardplace.plans.plan import INSIDE_OUT, PipelineSchedule
 from hardplace.workload.types import Recompute
 from oracles_plans import Asked, checked, random_question, short_model, with_shared
-from oracles_wider_plans import context_question, folded_question, wider_question
+from oracles_wider_plans import context_question, folded_question, low_question, wider_question
 
 FOLDED = (1, 6, 8, 9)
 H100, A100 = device("h100-sxm"), device("a100-80gb-sxm")
@@ -45,6 +45,14 @@ def test_no_plan_is_better_of_a_space_with_v_shaped_schedules(number):
 @pytest.mark.parametrize("number", [39, 42, 47, 61, 86, 89, 92])
 def test_no_plan_is_better_of_a_space_with_context_parallelism(number):
     found = checked(context_question(random.Random(f"1:{number}")), random.Random(number), 2000)
+    assert found.plans
+    assert not found.wrong
+
+
+@pytest.mark.parametrize("number", [3, 9, 11, 20])
+def test_no_plan_is_better_of_a_space_in_fp8(number):
+    """Several recipes, and weights kept in 16 bit or in fp8, are each priced as they are."""
+    found = checked(low_question(random.Random(f"5:{number}")), random.Random(number))
     assert found.plans
     assert not found.wrong
 

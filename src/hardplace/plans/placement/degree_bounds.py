@@ -13,7 +13,7 @@ import numpy as np
 
 from hardplace.ndtypes import Bools, Floats
 from hardplace.plans.chain import LayerChain
-from hardplace.plans.memory import StageContents, least_hops, passes_memory, weight_bytes
+from hardplace.plans.memory import StageContents, passes_memory, weight_bytes
 from hardplace.plans.pipeline import forwards_left, in_flight, turn_hops
 from hardplace.plans.placement.stages import LayerColumns
 from hardplace.plans.plan import PipelineSchedule, Plan
@@ -204,17 +204,13 @@ def _least_among(plain: LayerChain, recomputed: LayerChain, places: Sequence[int
     shared = parts_of(plain.shared, len(plain.whole))[plain.inner]
     alike = dict.fromkeys((plain.layers[place], shared[place]) for place in places)
     own = [layer.weights.plus(others, -1) for layer, others in alike]
-    beside = replace(
-        NO_CONTENTS,
-        working_bytes=min((one.working_bytes for one in dict.fromkeys(recomputed.layers)), default=0.0),
-        boundary_bytes=min(one.output_bytes for one in dict.fromkeys(plain.whole)),
-    )
+    working_bytes = min((one.working_bytes for one in dict.fromkeys(recomputed.layers)), default=0.0)
     return LightestLayer(
         layers=len(places),
         sizes=WeightSizes(*map(min, zip(*own, strict=True))) if own else WeightSizes(),
         saved_bytes=_least_kept(plain, places),
         eased_bytes=_least_kept(recomputed, places),
-        beside=beside,
+        beside=replace(NO_CONTENTS, working_bytes=working_bytes),
     )
 
 
@@ -243,15 +239,14 @@ class DividedBytes(NamedTuple):
 def layer_bytes(lightest: LightestLayer, plan: Plan) -> DividedBytes:
     """Return the bytes of the lightest layer as a plan's sharding divides them, with what the allocator loses, while
     passes run: the optimizer's step, where nothing is in flight, may hold more."""
-    stage = least_hops(plan)
-    base = passes_memory(plan, stage, NO_CONTENTS).total_bytes
+    base = passes_memory(plan, 0, NO_CONTENTS).total_bytes
     # kept in fp8 alone a weight has one byte at the least, not two
-    spared = float(sum(lightest.sizes[:2])) if plan.fp8_gather and plan.habits.keeps_casts and plan.zero < 3 else 0.0
+    spared = float(lightest.sizes.elements) if plan.fp8_gather and plan.habits.keeps_casts and plan.zero < 3 else 0.0
     sizes = replace(NO_CONTENTS, **lightest.sizes._asdict(), cast_bytes=-spared)
     wide = (1.0 + plan.lost_share) * weight_bytes(plan) / 2.0
     return DividedBytes(
-        layer=passes_memory(plan, stage, sizes).total_bytes - base,
-        beside=passes_memory(plan, stage, lightest.beside).total_bytes,
+        layer=passes_memory(plan, 0, sizes).total_bytes - base,
+        beside=passes_memory(plan, 0, lightest.beside).total_bytes,
         saved=wide * lightest.saved_bytes,
         eased=wide * lightest.eased_bytes,
     )

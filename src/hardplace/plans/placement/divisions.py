@@ -18,7 +18,7 @@ from hardplace.ndtypes import Bools, Floats
 from hardplace.plans.chain import LayerChain, chain_of, of_shape
 from hardplace.plans.dividing import rank_layers
 from hardplace.plans.estimate import PlanEstimate, estimate_plan
-from hardplace.plans.fleet import DevicePool, Fleet, PlanDevice, fleet_of, with_headroom
+from hardplace.plans.fleet import DevicePool, Fleet, PlanDevice, fleet_of, pricing_of, with_headroom
 from hardplace.plans.folding import folded
 from hardplace.plans.pipeline import chunk_turns, simulated_micro_batches
 from hardplace.plans.placement.critical_paths import StepPath
@@ -156,7 +156,7 @@ class Divisions:
         return estimate_plan(chain, plan, fleet, self._known[fleet])
 
     def _fleet(self, base: Plan) -> Fleet:
-        key = (base.precision, base.flash, base.backend, base.ways, base.anchor)
+        key = pricing_of(base)
         if key not in self._fleets:
             self._fleets[key] = with_headroom(fleet_of(self.inventory, base), self.space.headroom)
         return self._fleets[key]
@@ -303,7 +303,7 @@ class Divisions:
         """Return whether some way to cut a plan's stages may fit the devices with so many layers of each stage
         recomputed, (counts,)."""
         over = (plan.sharded_over, plan.experts_sharded_over)
-        bytes_key = (cell.block, plan.recompute, plan.zero, over, plan.pipeline > 1)
+        bytes_key = (cell.block, plan.recompute, plan.zero, over)
         kept = (plan.pipeline, plan.micro_batches, plan.virtual, plan.schedule)
         key = (bytes_key, kept, cell.fleet, plan.kinds, *counts)
         if key not in self._fits:

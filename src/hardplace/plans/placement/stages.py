@@ -199,15 +199,12 @@ class Stages:
     def _held(self) -> StageContents:
         """Return what the stages hold, arrays in the place of numbers."""
         cuts, plain, again = self.parts.cuts, self.parts.plain, self.parts.recomputed
-        casts = self.site.pricer.casts
-        sizes = {
-            one: (*one.weights, *(getattr(one, name) for name in _OF_LOSS), kept_casts_bytes((one,), casts))
-            for one in dict.fromkeys(again.work)
-        }
+        names, casts = (*WeightSizes._fields, *_OF_LOSS, "cast_weights"), self.site.pricer.casts
+        sizes = {one: [getattr(one, name) for name in names] for one in dict.fromkeys(again.work)}
         columns = np.array([sizes[one] for one in again.work], dtype=np.float64)
         before = cuts.members @ columns
-        summed = (*WeightSizes._fields, *_OF_LOSS, "cast_bytes")
-        totals = dict(zip(summed, (before[self.high] - before[self.low]).T, strict=True))
+        totals = dict(zip(names, (before[self.high] - before[self.low]).T, strict=True))
+        weights = {name: totals[name] - self.sharing.twice(name) for name in WeightSizes._fields}
 
         def largest(names: slice) -> Floats:
             return np.asarray(cuts.largest(columns[:, names].sum(axis=1))[self.low, self.high])
@@ -216,10 +213,11 @@ class Stages:
         beside = self._largest(again.brief_bytes, plain.brief_bytes)
         outputs = np.array([one.output_bytes for one in again.work])
         held = {
-            **{name: totals[name] - self.sharing.twice(name) for name in WeightSizes._fields},
+            **weights,
+            "cast_bytes": kept_casts_bytes(totals["cast_weights"], WeightSizes(**cast(Any, weights)), casts),
             "saved_bytes": self._split(again.saved_bytes, plain.saved_bytes, self.low, self.high, self._start)
             - self._kept_again(),
-            **{name: totals[name] for name in (*_OF_LOSS, "cast_bytes")},
+            **{name: totals[name] for name in _OF_LOSS},
             "working_bytes": working,
             "late_bytes": self._split(again.late_bytes, plain.late_bytes, self.low, self.high, self._start),
             "late_working_bytes": working - beside,
