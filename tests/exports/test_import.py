@@ -369,6 +369,22 @@ def test_remainders_of_weights_come_back_from_megatron(optimizer, tmp_path):
     assert imported_plan(tmp_path / "megatron.args", Target.MEGATRON, Answers(devices=16)).plan.optimizer is optimizer
 
 
+@pytest.mark.parametrize(
+    ("flags", "optimizer"),
+    [
+        ("", OptimizerKind.ADAMW_REMAINDERS),
+        ("--use-megatron-fsdp --data-parallel-sharding-strategy optim_grads_params", OptimizerKind.ADAMW),
+        ("--optimizer muon", OptimizerKind.MUON),
+    ],
+)
+def test_remainders_are_of_adam_whose_weights_stay(flags, optimizer, tmp_path):
+    """ZeRO-3 keeps fp32 masters alone, Muon has its own optimizer."""
+    script = tmp_path / "run.sh"
+    said = "--bf16 --micro-batch-size 1 --use-distributed-optimizer --use-precision-aware-optimizer"
+    script.write_text(f"{said} {flags}\n")
+    assert imported_plan(script, Target.MEGATRON, Answers(devices=8)).plan.optimizer is optimizer
+
+
 # -- fp8 --------------------------------------------------------------------------------------------------------------
 
 

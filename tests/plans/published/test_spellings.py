@@ -89,6 +89,8 @@ def test_a_device_of_another_memory_or_make_is_none_of_these(text):
         ({"precision": "fp8", "note": "float8 all-gather of weights", "zero": "FSDP"}, {"fp8_gather": True}),
         ({"precision": "fp8", "fp8_gather": "yes", "zero": "FSDP"}, {"fp8_gather": True}),
         ({"precision": "BF16 (pure)"}, {"gradient": "bf16", "optimizer": "adamw-bf16"}),
+        ({"software": "NeMo 24.07", "zero": "1"}, {"zero": 1, "optimizer": "adamw-remainders"}),
+        ({"software": "NeMo 24.07", "zero": "FSDP"}, {"zero": 3, "optimizer": "adamw"}),
         ({"zero": "ZeRO-3"}, {"zero": 3, "shard": 0}),
         ({"zero": "FSDP2"}, {"zero": 3, "shard": 0}),  # was divided over two ranks
         ({"zero": "FULL_SHARD"}, {"zero": 3, "shard": 0}),

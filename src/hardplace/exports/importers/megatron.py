@@ -118,6 +118,7 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
     devices = reader.devices() or answers.devices
     data = divided(place, asked(place, "the number of devices", devices, "devices"), degrees)
     micro_batch = reader.count("--micro-batch-size", answers.micro_batch)
+    sharding = _sharding(reader, data * degrees["context"])
     fields: dict[str, Any] = {
         **degrees,
         "data": data,
@@ -135,7 +136,8 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
         "dispatcher": _dispatcher(flags),
         "graphs": _graphs(flags),
         **_stages(reader, degrees["pipeline"]),
-        **_numerics(flags, place),
+        **sharding,
+        **_numerics(flags, place, sharding["zero"]),
     }
     if degrees["context"] > 1:
         fields["context_exchange"] = _EXCHANGES.get(flags.get("--cp-comm-type", ""), ContextExchange.RING)
@@ -144,7 +146,6 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
             raise BadInput(f"{place}: --use-tp-pp-dp-mapping: expected context 1 with it: a plan keeps context by data")
         tensor, context, data_dimension, pipeline = INSIDE_OUT
         fields["order"] = (tensor, pipeline, context, data_dimension)
-    fields |= _sharding(reader, data * degrees["context"])
     fields |= _recompute(reader, fields.get("virtual", 1))
     sizes = {"layers": reader.count("--num-layers", 0, 0)}
     for name, flag in (
@@ -231,14 +232,19 @@ def _stages(reader: _Flags, pipeline: int) -> dict[str, Any]:
     return {"virtual": virtual, "stages": tuple(stages)}
 
 
-def _numerics(flags: Mapping[str, str], place: str) -> dict[str, Any]:
+def _numerics(flags: Mapping[str, str], place: str, zero: int) -> dict[str, Any]:
     kinds = {"sgd": OptimizerKind.SGD, "muon": OptimizerKind.MUON}
     optimizer = kinds.get(flags.get("--optimizer", "adam"), OptimizerKind.ADAMW)
     if flags.get("--exp-avg-dtype") == "fp8":
         optimizer = OptimizerKind.ADAMW_8BIT
     elif flags.get("--exp-avg-dtype") == "bf16":
         optimizer = OptimizerKind.ADAMW_BF16_MOMENTS
-    elif "--use-precision-aware-optimizer" in flags and "--bf16" in flags and "--optimizer-cpu-offload" not in flags:
+    elif (
+        optimizer is OptimizerKind.ADAMW
+        and {"--use-precision-aware-optimizer", "--bf16"} <= set(flags)
+        and "--optimizer-cpu-offload" not in flags
+        and zero < 3  # else fp32 masters are all that is kept
+    ):
         optimizer = OptimizerKind.ADAMW_REMAINDERS  # store_param_remainders, its default
     precision = Format.BF16 if "--bf16" in flags else Format.FP16 if "--fp16" in flags else Format.FP32
     if "--fp4-format" in flags:

@@ -197,7 +197,7 @@ def _plan(row: Mapping[str, str]) -> Plan:
         recompute=kind,
         recompute_layers=int(some[1]) if some else 0,
         precision=_format(row["precision"]) or Format.BF16,
-        optimizer=_optimizer(row, stack),
+        optimizer=_optimizer(row, stack, zero),
         gradient="bf16" if short else "bf16+fp32" if stack == "megatron-deepspeed" else "fp32",
         flash=row["flash_attention"].strip() not in (("0", "") if stack == "neuron" else ("0",)),
         recompute_modules=modules_of(row, stack) if kind is Recompute.SELECTIVE else (),
@@ -234,13 +234,13 @@ def _hardware_share(row: Mapping[str, str]) -> float:
     return float(said[1]) / float(row["mfu"]) if said and row.get("mfu", "").strip() else 1.0
 
 
-def _optimizer(row: Mapping[str, str], software: str) -> OptimizerKind:
+def _optimizer(row: Mapping[str, str], software: str, zero: int) -> OptimizerKind:
     if "Muon" in row.get("note", ""):
         return OptimizerKind.MUON
     recipe = "Megatron-Bridge" in row["source"] and re.search("DeepSeek|Moonlight", row.get("model", ""))
     if recipe or "bf16 moments" in row.get("note", ""):
         return OptimizerKind.ADAMW_BF16_MOMENTS  # its recipes' use_precision_aware_optimizer with exp_avg_dtype bf16
-    if software == "megatron-core" and is_nemo_1(row) and row["precision"] not in ("fp16", "fp32"):
+    if software == "megatron-core" and is_nemo_1(row) and zero < 3 and row["precision"] not in ("fp16", "fp32"):
         return OptimizerKind.ADAMW_REMAINDERS
     return OptimizerKind.ADAMW_BF16 if _pure(row, software) else OptimizerKind.ADAMW
 
