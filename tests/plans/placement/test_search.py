@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -115,6 +116,23 @@ def brute(workload, devices, memory_bytes, plans, kind=H100, like=PLAIN_PLAN):
             name = replace(plan, stages=(), recompute_layers=min(1, plan.recompute_layers), order=INSIDE_OUT)
             steps[name] = min(one.step_s, steps.get(name, 1e9))
     return sorted(steps.values())
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (["fp8_gather=true"], "fixed: fp8_gather=true: expected precision fp8 with it, not bf16"),
+        (["fp8_gather=true", "precision=fp8", "zero=0"], "fixed: fp8_gather=true: expected zero 1, 2 or 3 with it"),
+        (["optimizer=adamw-remainders", "zero=3"], "fixed: optimizer=adamw-remainders: expected zero 0 to 2 with it"),
+        (["backend=cudnn-fp8"], "fixed: backend=cudnn-fp8: expected precision fp8 or fp4 with it, not bf16"),
+    ],
+)
+def test_fields_that_no_plan_has_together_are_refused_not_short_of_memory(held, said):
+    """One of several values that goes with the others is enough."""
+    with pytest.raises(BadInput, match=re.escape(said)):
+        search(short_llama(2), 4, 16, "tensor=1", "micro_batch=1", *held).run()
+    found = search(short_llama(2), 4, 16, "tensor=1", "micro_batch=1", "precision=bf16,fp8", "fp8_gather=true").run()
+    assert {one.plan.precision for one in found.best} == {Format.FP8}
 
 
 @pytest.mark.parametrize("gathers", [False, True])

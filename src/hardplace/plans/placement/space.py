@@ -12,6 +12,7 @@ from typing import Any
 
 from hardplace.errors import BadInput
 from hardplace.plans.plan import ContextExchange, PipelineSchedule, Plan
+from hardplace.plans.plan_problems import problems
 from hardplace.workload.types import OperatorKind, Recompute, Workload
 
 HEADROOM = 0.05  # of a device's memory that plans keep free unless asked otherwise (judged; its interval is wider)
@@ -205,6 +206,20 @@ def check(space: PlanSpace, shape: ModelDims, devices: int) -> None:
         if (values := space.fixed.get(name, ())) and min(values) > shape.layers:
             listed = ",".join(map(str, values))
             raise BadInput("fixed", f"{name}={listed}", f"at most the model's {shape.layers} layers")
+    if contradiction := _contradiction(space):
+        name, value, expected = contradiction.split(": ", 2)
+        raise BadInput("fixed", f"{name}={value}", expected.removeprefix("expected "))
+
+
+def _contradiction(space: PlanSpace) -> str:
+    """Return the first problem of what is held of numerics, ways to run and ZeRO where all plans have one; else ""."""
+    first = ""
+    for base, zero in itertools.product(space.bases(), space.of("zero", (0, 1, 2, 3))):
+        found = next(problems(replace(base, recompute_modules=(), zero=zero)), "")
+        if not found:
+            return ""
+        first = first or found
+    return first
 
 
 def no_degrees(space: PlanSpace, devices: int) -> BadInput:
