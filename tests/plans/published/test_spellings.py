@@ -79,6 +79,7 @@ def test_a_device_of_another_memory_or_make_is_none_of_these(text):
         ({"precision": "fp8 (blockwise)"}, {"precision": "fp8", "fp8_recipe": "blockwise"}),
         ({"precision": "fp8_mx", "device": "B200"}, {"precision": "fp8", "fp8_recipe": "mxfp8"}),
         ({"precision": "MXFP8", "device": "B200"}, {"precision": "fp8", "fp8_recipe": "mxfp8"}),
+        ({"precision": "bf16", "fp8_recipe": "none"}, {"fp8_recipe": None}),
         ({"precision": "fp8", "fp8_recipe": "Current scaling"}, {"fp8_recipe": "tensorwise"}),
         ({"precision": "fp8", "low_recipe": "fp8_sc"}, {"fp8_recipe": "blockwise"}),
         ({"precision": "fp8", "note": "delayed scaling"}, {"fp8_recipe": "delayed"}),

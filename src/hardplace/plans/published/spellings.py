@@ -169,7 +169,7 @@ def canonical(row: Mapping[str, str]) -> dict[str, str]:
     found = dict(row)
     found["precision"], scaled = _precision(row["precision"])
     if scaled := row.get("fp8_recipe", "").strip() or row.get("low_recipe", "").strip() or scaled:
-        found["fp8_recipe"] = _RECIPES.get(squashed(scaled), scaled)
+        found["fp8_recipe"] = "" if squashed(scaled) in _NO else _RECIPES.get(squashed(scaled), scaled)
     found["zero_stage/fsdp"] = _sharding(row["zero_stage/fsdp"])
     found["recompute"] = _recompute(row)
     if row.get("recompute_modules", "").strip():
