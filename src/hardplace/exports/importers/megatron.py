@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hardplace.cost.layers.low_precision import Fp8Recipe
 from hardplace.cost.layers.software import Dispatcher, Graphs
 from hardplace.errors import BadInput
 from hardplace.exports.importers.found import Answers, ImportedPlan, asked, count, divided, plan_of
+from hardplace.exports.importers.megatron_numerics import numerics
 from hardplace.exports.layout import parse_layout
 from hardplace.exports.megatron import CP_COMM_TYPES
 from hardplace.files import read_text
-from hardplace.plans.plan import INSIDE_OUT, MODULES, ContextExchange, Format, OptimizerKind, Plan
+from hardplace.plans.plan import INSIDE_OUT, MODULES, ContextExchange, Plan
 from hardplace.plans.stage_sizes import chunk_layers
 from hardplace.workload.types import Recompute
 
@@ -137,7 +137,7 @@ def from_megatron(path: Path, answers: Answers) -> ImportedPlan:
         "graphs": _graphs(flags),
         **_stages(reader, degrees["pipeline"]),
         **sharding,
-        **_numerics(flags, place, sharding["zero"]),
+        **numerics(flags, place, sharding["zero"]),
     }
     if degrees["context"] > 1:
         fields["context_exchange"] = _EXCHANGES.get(flags.get("--cp-comm-type", ""), ContextExchange.RING)
@@ -230,42 +230,6 @@ def _stages(reader: _Flags, pipeline: int) -> dict[str, Any]:
     if left or sum(stages) != layers:
         raise BadInput(f"{place}: --num-layers: {layers}: expected what {pipeline} stages divide, or a layout")
     return {"virtual": virtual, "stages": tuple(stages)}
-
-
-def _numerics(flags: Mapping[str, str], place: str, zero: int) -> dict[str, Any]:
-    kinds = {"sgd": OptimizerKind.SGD, "muon": OptimizerKind.MUON}
-    optimizer = kinds.get(flags.get("--optimizer", "adam"), OptimizerKind.ADAMW)
-    if flags.get("--exp-avg-dtype") == "fp8":
-        optimizer = OptimizerKind.ADAMW_8BIT
-    elif flags.get("--exp-avg-dtype") == "bf16":
-        optimizer = OptimizerKind.ADAMW_BF16_MOMENTS
-    elif (
-        optimizer is OptimizerKind.ADAMW
-        and {"--use-precision-aware-optimizer", "--bf16"} <= set(flags)
-        and "--optimizer-cpu-offload" not in flags
-        and zero < 3  # else fp32 masters are all that is kept
-    ):
-        optimizer = OptimizerKind.ADAMW_REMAINDERS  # store_param_remainders, its default
-    precision = Format.BF16 if "--bf16" in flags else Format.FP16 if "--fp16" in flags else Format.FP32
-    if "--fp4-format" in flags:
-        precision = Format.FP4
-    elif "--fp8-format" in flags:
-        precision = Format.FP8
-    found: dict[str, Any] = {}
-    if precision is Format.FP8:
-        found = {"fp8_recipe": _recipe(flags.get("--fp8-recipe", "delayed"), place)}  # its default
-        found["fp8_gather"] = "--fp8-param-gather" in flags
-    short = "--grad-reduce-in-bf16" in flags or (
-        precision is Format.FP16 and "--accumulate-allreduce-grads-in-fp32" not in flags
-    )
-    return {"optimizer": optimizer, "precision": precision, "gradient": "bf16" if short else "fp32", **found}
-
-
-def _recipe(word: str, place: str) -> Fp8Recipe:
-    able = [one for one in Fp8Recipe if one is not Fp8Recipe.NVFP4]
-    if word not in able:
-        raise BadInput(f"{place}: --fp8-recipe: {word!r}: expected {' or '.join(able)}")
-    return Fp8Recipe(word)
 
 
 def _dispatcher(flags: Mapping[str, str]) -> Dispatcher:
