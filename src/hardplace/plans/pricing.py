@@ -201,7 +201,7 @@ def _attention(model: GpuModel, plan: Plan) -> str:
 
 def _unaligned_flops_per_s(chip: Device, plan: Plan) -> float:
     """Return the rate of attention's products at most where 8 does not divide the head dimension."""
-    old = plan.habits.aligned_heads and chip.vendor == "NVIDIA"
+    old = plan.habits.needs_aligned_heads and chip.vendor == "NVIDIA"
     return _ON_CORES * chip.vector_flops_per_s if old else math.inf
 
 

@@ -4,7 +4,7 @@ permutation of tokens to experts, from their makers' measurements.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from hardplace.cost.gpu.datasheet import flops_per_clock
 from hardplace.cost.gpu.types import GpuModel
@@ -70,19 +70,17 @@ def with_amd(model: GpuModel) -> GpuModel:
     if sheet.vendor != "AMD" or figures is None or base is None:
         return model
     faster = _OTHER_POWER.get((flops_per_clock(sheet), sheet.power_w), 1.0)
+    own = asdict(figures)
+    dispatch = replace(model.streams[Stream.DISPATCH.value], efficiency=own.pop("dispatch"))
     attention = replace(
         base,
-        head_dims=figures.head_dims,
-        efficiency=tuple(float(f"{one * faster:.4g}") for one in figures.efficiency),
-        backward_of=figures.backward_of,
-        exponentials_per_cycle=figures.exponentials_per_cycle * faster,
-        causal=figures.causal,
-        launch_s=figures.launch_s,
-        block_start_s=figures.block_start_s,
-        dram_efficiency=figures.dram_efficiency,
+        **own
+        | {
+            "efficiency": tuple(float(f"{one * faster:.4g}") for one in figures.efficiency),
+            "exponentials_per_cycle": figures.exponentials_per_cycle * faster,
+        },
     )
-    streams = {Stream.DISPATCH.value: replace(model.streams[Stream.DISPATCH.value], efficiency=figures.dispatch)}
     # No kernel there is known to reach what AITER's do not: a relative's share of the peak is held to theirs.
     held = attention if max(base.efficiency) > max(attention.efficiency) else base
     attentions = {AITER: attention, **model.attention, "fa2": held}
-    return replace(model, attention=attentions, streams={**model.streams, **streams})
+    return replace(model, attention=attentions, streams={**model.streams, Stream.DISPATCH.value: dispatch})

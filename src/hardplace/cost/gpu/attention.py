@@ -18,7 +18,7 @@ from hardplace.ndtypes import Floats, Ints
 
 _BLOCK = 128  # queries of a block, and keys of a trip of its loop
 _PAD = 32  # head dimensions that are not fitted are padded to a multiple of this
-_ALIGNED = 8  # elements of 16 bit that tensor cores load at once, 16 bytes
+ALIGNED = 8  # elements of 16 bit that tensor cores load at once, 16 bytes
 _FUSED_KEYS = 2048  # keys that Megatron-LM's fused softmax of 2021 takes at most
 _BELOW = 0.75  # power of the head dimension by which the cost falls below the least that was fitted (FA3: 0.76)
 
@@ -147,7 +147,7 @@ def unfused_attention_s(
     score_s = times * gemm_s(gemms(side, side, dim, batch=some), devices)[:, 0]
     value_s = times * gemm_s(gemms(side, dim, side, batch=some, layout=Layout.NN), devices)[:, 0]
     whole = batch * np.asarray(length, dtype=np.float64) ** 2  # scores
-    least_s = np.where(dim % _ALIGNED == 0, 0.0, 2.0 * whole * dim / unaligned_flops_per_s)
+    least_s = np.where(dim % ALIGNED == 0, 0.0, 2.0 * whole * dim / unaligned_flops_per_s)
     score_s, value_s = np.maximum(score_s, least_s), np.maximum(value_s, least_s)
     fused = fused_softmax & (length <= _FUSED_KEYS)
     read = np.where(rows.backward == 1, 4.0, 2.0) * np.where(fused & (rows.causal == 1), 0.5, 1.0)  # bytes a score

@@ -75,11 +75,13 @@ class CastBytes:
     norms: bool = True
 
     @property
-    def _written(self) -> float:
+    def _written_bytes(self) -> float:
+        """Bytes of an element as it is cast in one direction, its scales among them."""
         return _WRITTEN[self.recipe]
 
     @property
-    def _scanned(self) -> float:
+    def _scanned_bytes(self) -> float:
+        """Bytes of an element that are read before the cast for the largest value."""
         return _HALF if self.recipe in _SCANNED else 0.0
 
     @property
@@ -88,9 +90,9 @@ class CastBytes:
         return self.recipe.by_tensor and not self.layouts
 
     @property
-    def _second(self) -> float:
+    def _second_bytes(self) -> float:
         """Bytes that the same kernel writes of the other direction: a transpose, or a cast along columns."""
-        return 0.0 if self.recipe.by_tensor and self.layouts else self._written
+        return 0.0 if self.recipe.by_tensor and self.layouts else self._written_bytes
 
     def operand_bytes(self, cast: Cast, ranks: int) -> float:
         """Return the bytes beyond those of products and norms in 16 bit, of an element of a product's operand.
@@ -102,17 +104,17 @@ class CastBytes:
         if cast is Cast.PRODUCT:
             return 0.0
         normed = cast is Cast.NORM and self.norms and self.recipe in _NORMED
-        read = -_HALF if normed else self._scanned + _HALF  # a norm does not write in 16 bit then
+        read = -_HALF if normed else self._scanned_bytes + _HALF  # a norm does not write in 16 bit then
         apart = self._turns and (normed or ranks > 1)  # transposed after it has been written, or gathered
-        local = read + self._written + (0.0 if apart else self._second)
-        return local / ranks + (2.0 * self._written if apart else 0.0)
+        local = read + self._written_bytes + (0.0 if apart else self._second_bytes)
+        return local / ranks + (2.0 * self._written_bytes if apart else 0.0)
 
     @property
     def weight_bytes(self) -> float:
         """Return the bytes of a cast of weights, of an element: of weights kept in low precision their transposes."""
         if self.gathers and self.recipe is not Fp8Recipe.MXFP8:
-            return 2.0 * self._written if self._turns else 0.0
-        return self._scanned + _HALF + self._written + self._second
+            return 2.0 * self._written_bytes if self._turns else 0.0
+        return self._scanned_bytes + _HALF + self._written_bytes + self._second_bytes
 
     def sent_share(self, directions: int) -> float:
         """Return the bytes of a gathered tensor over those in 16 bit.
@@ -122,16 +124,18 @@ class CastBytes:
         """
         if not directions or not self.sends:
             return 1.0
-        return self._written * (1 if self.recipe.by_tensor else directions) / _HALF
+        return self._written_bytes * (1 if self.recipe.by_tensor else directions) / _HALF
 
     @property
     def kept_bytes(self) -> float:
         """Return the bytes of an element of a weight that stay beside its 16-bit copy; below 0: instead of it."""
-        return (self._written + self._second if self.keeps else 0.0) - (_HALF if self.keeps and self.gathers else 0.0)
+        if not self.keeps:
+            return 0.0
+        return self._written_bytes + self._second_bytes - (_HALF if self.gathers else 0.0)
 
     @property
     def gathered_bytes(self) -> float:
         """Return the bytes of an element of a weight that replicas gather: 16 bit, or low precision where weights are
         kept in it (but mxfp8, whose weights are gathered in 16 bit and cast after it)."""
         kept = self.gathers and self.recipe is not Fp8Recipe.MXFP8
-        return self._written if kept else _HALF
+        return self._written_bytes if kept else _HALF

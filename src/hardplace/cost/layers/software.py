@@ -73,8 +73,8 @@ class Software:
         dropout: Dropout after attention and MLP.
         fused_softmax: Attention that is not one kernel scales, masks and takes the softmax of up to 2,048 keys in one
             (Megatron-LM's fused_kernels since 2021).
-        aligned_heads: Its cuBLAS, before CUDA 11.7 of May 2022, runs attention's batched products on ordinary cores
-            where 8 does not divide the head dimension.
+        needs_aligned_heads: Its cuBLAS, before CUDA 11.7 of May 2022, runs attention's batched products on ordinary
+            cores where 8 does not divide the head dimension.
         pads_vocab: The vocabulary is padded to a multiple of 128 on each tensor-parallel rank (Megatron-LM's
             make_vocab_size_divisible_by).
         blocked_s: Seconds that each launch of a kernel shows, where its launcher sets CUDA_LAUNCH_BLOCKING.
@@ -139,7 +139,7 @@ class Software:
     keeps_casts: bool = False
     dropout: bool = False
     fused_softmax: bool = False
-    aligned_heads: bool = False
+    needs_aligned_heads: bool = False
     pads_vocab: bool = False
     blocked_s: float = 0.0
     fragmentation: float = 0.04
@@ -204,18 +204,18 @@ SOFTWARE: dict[str, Software] = {
         title="Megatron-LM of 2021 and 2022, and with DeepSpeed",
         dropout=True,
         fused_softmax=True,
-        aligned_heads=True,
+        needs_aligned_heads=True,
         pads_vocab=True,
         scatters=True,
     ),
     "megatron-2020": Software(
-        title="Megatron-LM of 2019 to January 2021", dropout=True, aligned_heads=True, pads_vocab=True
+        title="Megatron-LM of 2019 to January 2021", dropout=True, needs_aligned_heads=True, pads_vocab=True
     ),
     "megatron-deepspeed": Software(
         title="Megatron-DeepSpeed of BigScience, 2022",
         dropout=True,
         fused_softmax=True,
-        aligned_heads=True,
+        needs_aligned_heads=True,
         pads_vocab=True,
         scatters=True,
         copies_gradients=True,

@@ -30,8 +30,8 @@ _MIDDLE = 7  # month of a run that says its year alone
 # 2025; aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_prefer_cudnn_attention: asked for at first, since
 # then unless TORCH_CUDNN_SDPA_PREFERRED=0); the year is judged.
 _SDPA, _FA2_UNTIL = ("fsdp-compiled", *TITANS), 2025
+_NEMO_2 = (2024, 9)  # its first release
 # The first release of software that has cuDNN's kernels of today, the first that has 9.0's; before it FA2.
-_NEMO_2 = (2024, 9)
 _TODAY, _NINE = (2024, 10), (2024, 2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from hardplace.cost.gpu.attention import ALIGNED
 from hardplace.cost.layers.software import ON_ARRAYS
 from hardplace.plans.published.rows import NotModelled, some_in, whole_in
 from hardplace.plans.published.ways import software_of
@@ -17,7 +18,6 @@ _CAPACITY = re.compile(r"capacity_factor[= ]([0-9]+(?:\.[0-9]+)?)")
 _LATENT = {"query": "q_lora", "key_value": "kv_lora", "nope": "nope", "rope": "rope", "value": "v"}
 _MIXTURE = ("experts", "topk", "expert_ffn", "shared_ffn", "first_dense_layers", "mtp", "swa_window", "capacity")
 # Other names of the same sizes (Hugging Face's configurations, Megatron-LM's arguments).
-_WIDTH = 8  # elements of 16 bit that tensor cores load at once
 _ALSO = {
     **dict.fromkeys(("num_experts", "n_experts", "num_local_experts", "n_routed_experts"), "experts"),
     **dict.fromkeys(("top_k", "k", "num_experts_per_tok", "moe_router_topk"), "topk"),
@@ -74,7 +74,7 @@ def shape_of_row(row: Mapping[str, str]) -> DecoderShape:
 def _head_dim(hidden: int, heads: int) -> int:
     """Return the width of heads where a row says none; where they do not divide the hidden size, the nearest multiple
     of 8, which kernels take: no such model runs, so it is the reading that is off, not the alignment."""
-    return hidden // heads if hidden % heads == 0 else max(_WIDTH, _WIDTH * round(hidden / heads / _WIDTH))
+    return hidden // heads if hidden % heads == 0 else max(ALIGNED, ALIGNED * round(hidden / heads / ALIGNED))
 
 
 def mixture_of(row: Mapping[str, str]) -> dict[str, str]:
