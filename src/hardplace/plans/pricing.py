@@ -47,8 +47,6 @@ from hardplace.plans.pricer import Efficiencies, StepPricer
 
 # Measured over predicted on Trainium 1 before its own runs were fitted (docs/model-training.md, section 6).
 _UNFITTED = 1.8
-
-
 # Share of the fp32 peak that batched products of misaligned 16-bit operands reach before CUDA 11.7: on A100 12.2 of
 # 19.5 TFLOP/s, bf16, 384 products of 1024 x 1024 x 140, CUDA 11.6 (132.7 with 128; with 11.7 85.6):
 # pytorch/pytorch#83272.
@@ -149,8 +147,11 @@ def recipe_of(chip: Device, plan: Plan, software: str | None = None) -> Fp8Recip
     if plan.precision is Format.FP4:
         return Fp8Recipe.NVFP4
     habits = software_named(plan.software if software is None else software)
-    fine = habits.fine_fp8 and chip.vendor == "NVIDIA" and "fp4" in chip.dtypes
-    return plan.fp8_recipe or (Fp8Recipe.MXFP8 if fine else habits.fp8_recipe)
+    return plan.fp8_recipe or (Fp8Recipe.MXFP8 if habits.fine_fp8 and _from_blackwell(chip) else habits.fp8_recipe)
+
+
+def _from_blackwell(chip: Device) -> bool:
+    return chip.vendor == "NVIDIA" and "fp4" in chip.dtypes
 
 
 def _casts(chip: Device, plan: Plan, software: str) -> CastBytes | None:
@@ -158,11 +159,10 @@ def _casts(chip: Device, plan: Plan, software: str) -> CastBytes | None:
     recipe = recipe_of(chip, plan, software)
     if recipe is None:
         return None
-    layouts = chip.vendor == "NVIDIA" and "fp4" in chip.dtypes  # products of any layout in fp8, from Blackwell on
     habits = software_named(software)
     return CastBytes(
         recipe=recipe,
-        layouts=layouts,
+        layouts=_from_blackwell(chip),
         sends=habits.sends_casts,
         gathers=plan.fp8_gather,
         keeps=habits.keeps_casts,
